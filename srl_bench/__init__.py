@@ -1,0 +1,1 @@
+"""srl_bench: benchmark state representation learning for robot control."""

@@ -1,0 +1,61 @@
+"""Ground-truth factors: what a simulator knows and a representation should recover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One dimension of the ground-truth state.
+
+    `scope` says whether the factor changes within an episode; `observable` whether one frame shows it
+    ("frame"), several frames do ("stack"), or none ("never", e.g. a mass).
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    kind: Literal["continuous", "angular", "categorical"] = "continuous"
+    scope: Literal["step", "episode"] = "step"
+    role: Literal["task", "distractor", "nuisance"] = "task"
+    observable: Literal["frame", "stack", "never"] = "frame"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON."""
+        return asdict(self)
+
+
+def encode_factors(values: NDArray, kinds: Sequence[str]) -> tuple[NDArray, NDArray]:
+    """Encode factors as columns a linear map can use.
+
+    A continuous factor is its column, an angular one is (sin, cos), a categorical one with more than two
+    levels is a one-hot code divided by sqrt(2), so that a mismatch costs a squared distance of 1.
+
+    Args:
+        values: (N, K) factors.
+        kinds: K entries of "continuous", "angular" or "categorical".
+
+    Returns:
+        (N, C) float64 columns, and (C,) the factor index that each column belongs to.
+    """
+    columns: list[NDArray] = []
+    owners: list[int] = []
+    for index, kind in enumerate(kinds):
+        column = np.asarray(values[:, index], dtype=np.float64)
+        levels = np.unique(column) if kind == "categorical" else column[:0]
+        if kind == "angular":
+            block = [np.sin(column), np.cos(column)]
+        elif len(levels) > 2:
+            block = [(column == level) / np.sqrt(2) for level in levels]
+        else:
+            block = [column]
+        columns += block
+        owners += [index] * len(block)
+    return np.stack(columns, axis=1), np.array(owners)
