@@ -1,0 +1,42 @@
+r"""Robotic priors (Jonschkowski & Brock 2015, Autonomous Robots 39(3)).
+
+    \mathcal{L} = \mathbb{E}\lVert\Delta s_t\rVert^2
+      + \mathbb{E}_{a_i = a_j,\, r_i \ne r_j}\, e^{-\lVert s_i - s_j\rVert^2}
+      + 5\,\mathbb{E}_{a_i = a_j}\left(\lVert\Delta s_i\rVert - \lVert\Delta s_j\rVert\right)^2
+      + 5\,\mathbb{E}_{a_i = a_j}\, e^{-\lVert s_i - s_j\rVert^2}\lVert\Delta s_i - \Delta s_j\rVert^2
+
+Assumes that the world changes slowly, in proportion to the action and repeatably, and that rewards have
+causes. Only rewards hold the state open: where they are rare it collapses, and what is constant within an
+episode (a random target) gives every episode its own cluster.
+"""
+
+from dataclasses import dataclass
+
+from srl_bench.losses.priors import Causality, Proportionality, Repeatability
+from srl_bench.losses.slowness import TemporalCoherence
+from srl_bench.method import Method
+from srl_bench.objective import Objective
+from srl_bench.registry import method
+
+
+@method("robotic_priors")
+@dataclass(frozen=True)
+class RoboticPriors(Method):
+    """Options: the weights of the four priors."""
+
+    temporal: float = 1.0
+    causal: float = 1.0
+    proportional: float = 5.0
+    repeatable: float = 5.0
+
+    # A batch without rewards has no pair for the causality prior.
+    reward_oversampling = 0.25
+
+    def objective(self, state_dim: int) -> Objective:
+        """Return the weighted sum of the priors."""
+        return (
+            self.temporal * TemporalCoherence()
+            + self.causal * Causality()
+            + self.proportional * Proportionality()
+            + self.repeatable * Repeatability()
+        )

@@ -1,0 +1,43 @@
+r"""SRL splits (Raffin et al. 2019, 1901.08651): each objective has dimensions of the state to itself.
+
+    \mathcal{L} = \mathcal{L}_\text{reconstruction}(s^{:d-4}) + \mathcal{L}_\text{reward}(s^{d-4:d-2})
+                + 2\,\mathcal{L}_\text{inverse}(s^{d-2:})
+
+One encoder, and no path from a term to foreign dimensions: what the inverse model cannot use does not blur
+what the decoder needs. The split sizes are prior knowledge about the task.
+"""
+
+from dataclasses import dataclass
+
+from srl_bench.errors import ConfigError
+from srl_bench.losses.autoencoding import Reconstruction
+from srl_bench.losses.dynamics import Inverse
+from srl_bench.losses.rewards import Reward
+from srl_bench.method import Method
+from srl_bench.objective import Objective
+from srl_bench.registry import method
+
+
+@method("splits")
+@dataclass(frozen=True)
+class Splits(Method):
+    """Options: dimensions and weights of the reward and inverse splits; reconstruction has the rest."""
+
+    reward_dim: int = 2
+    inverse_dim: int = 2
+    reward_weight: float = 1.0
+    inverse_weight: float = 2.0
+
+    def objective(self, state_dim: int) -> Objective:
+        """Return the three terms on their slices."""
+        first, second = state_dim - self.reward_dim - self.inverse_dim, state_dim - self.inverse_dim
+        if first < 1 or min(self.reward_dim, self.inverse_dim) < 1:
+            raise ConfigError(
+                f"a state of {state_dim} dimensions cannot be split into reconstruction, {self.reward_dim} for "
+                f"the reward and {self.inverse_dim} for the inverse model; each needs at least one."
+            )
+        return (
+            Reconstruction()[:first]
+            + self.reward_weight * Reward()[first:second]
+            + self.inverse_weight * Inverse()[second:]
+        )

@@ -1,0 +1,230 @@
+"""Shared machinery of the metrics: checks, standardised factors, bins, splits, ceiling and floor.
+
+Notation: N rows, d latent dimensions, K factors, C factor columns after encoding (C >= K).
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srl_bench.errors import DataError
+from srl_bench.factors import encode_factors
+
+Binning = Literal["quantile", "width"]
+Score = float | dict[str, float]
+
+
+def check_inputs(states: NDArray, factors: NDArray) -> tuple[NDArray, NDArray]:
+    """Return states (N, d) and factors (N, K) as float64.
+
+    Raises:
+        DataError: a shape is wrong, or a value is NaN or infinite.
+    """
+    arrays = []
+    for label, values in (("states", states), ("factors", factors)):
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim != 2 or array.size == 0:
+            raise DataError(
+                f"{label} must be a filled table (rows, columns), not an array of shape {array.shape}."
+            )
+        bad = ~np.isfinite(array)
+        if bad.any():
+            rows, dims = np.flatnonzero(bad.any(1)), np.flatnonzero(bad.any(0))
+            raise DataError(
+                f"{label} hold NaN or infinite values in dims {_shorten(dims)} and rows {_shorten(rows)}; "
+                "remove those rows or repair what produced them."
+            )
+        arrays.append(array)
+    if len(arrays[0]) != len(arrays[1]):
+        raise DataError(
+            f"states have {len(arrays[0])} rows but factors have {len(arrays[1])}; they must match."
+        )
+    return arrays[0], arrays[1]
+
+
+def check_rows(states: NDArray, episode_ids: NDArray) -> None:
+    """Raise `DataError` unless there are at least 50 rows from at least 4 episodes."""
+    n_episodes = len(np.unique(episode_ids))
+    if len(states) < 50 or n_episodes < 4:
+        raise DataError(
+            f"{len(states)} rows from {n_episodes} episodes are too few to score a representation; "
+            "record at least 50 rows and 4 episodes."
+        )
+
+
+def _shorten(indices: NDArray) -> str:
+    shown = ", ".join(str(index) for index in indices[:8])
+    return f"[{shown}, ... {len(indices)} in all]" if len(indices) > 8 else f"[{shown}]"
+
+
+def factor_kinds(factors: NDArray, kinds: Sequence[str] | None) -> list[str]:
+    """Return one kind per factor; all are continuous unless told."""
+    return _per_factor("kinds", kinds, ["continuous"] * factors.shape[1])
+
+
+def factor_names(factors: NDArray, names: Sequence[str] | None) -> list[str]:
+    """Return one name per factor: the given ones, or factor_0, factor_1, ..."""
+    return _per_factor("names", names, [f"factor_{index}" for index in range(factors.shape[1])])
+
+
+def task_factors(factors: NDArray, roles: Sequence[str] | None) -> NDArray:
+    """Return a (K,) mask of the factors whose role is "task"; all are unless told."""
+    return np.array(_per_factor("roles", roles, ["task"] * factors.shape[1])) == "task"
+
+
+def _per_factor(label: str, given: Sequence[str] | None, default: list[str]) -> list[str]:
+    values = default if given is None else [str(value) for value in given]
+    if len(values) != len(default):
+        raise DataError(f"{label} has {len(values)} entries but there are {len(default)} factors.")
+    return values
+
+
+def active_dims(states: NDArray) -> NDArray:
+    """Return a (d,) mask of dimensions whose deviation exceeds a millionth of the largest one.
+
+    The threshold is relative because a code of size 1e-9 is decodable after standardising, but useless to a
+    policy network. Nothing is active in a collapsed (constant) representation.
+    """
+    deviation = np.where(np.ptp(states, axis=0) > 0, states.std(axis=0), 0.0)
+    return deviation > 1e-6 * deviation.max(initial=0.0)
+
+
+def varying_factors(factors: NDArray) -> NDArray:
+    """Return a (K,) mask of the factors that are not constant."""
+    return (factors.std(axis=0) > 1e-8) & (np.ptp(factors, axis=0) > 0)
+
+
+def standardise(values: NDArray, rows: NDArray | slice = slice(None)) -> NDArray:
+    """Return `values` (N, d) with zero mean and unit deviation over `rows`; constant columns become zero."""
+    centred = values - values[rows].mean(axis=0)
+    deviation = centred[rows].std(axis=0)
+    return centred / np.where(deviation > 0, deviation, np.inf)
+
+
+def standardised_blocks(factors: NDArray, kinds: Sequence[str] | None = None) -> tuple[NDArray, NDArray]:
+    """Encode factors as columns so that each factor has zero mean and total variance 1.
+
+    Whatever its unit or kind, a factor then adds 2 to the squared distance of two independent draws.
+
+    Returns:
+        (N, C) columns, all zero for a constant factor, and (C,) the factor that each column belongs to.
+    """
+    columns, owners = encode_factors(factors, factor_kinds(factors, kinds))
+    columns = columns - columns.mean(axis=0)
+    scale = np.sqrt(np.bincount(owners, columns.var(axis=0)))
+    scale[~varying_factors(factors) | (scale == 0)] = np.inf
+    return columns / scale[owners], owners
+
+
+def discretise(
+    column: NDArray, kind: str = "continuous", binning: Binning = "quantile", bins: int = 20
+) -> NDArray:
+    """Return (N,) class labels 0, 1, ... of one column.
+
+    Categorical columns and columns of at most `bins` distinct values keep their values as classes; angles get
+    equal bins on [-pi, pi); anything else gets bins of equal counts ("quantile") or equal widths ("width").
+    """
+    levels, labels = np.unique(column, return_inverse=True)
+    if kind == "categorical" or len(levels) <= bins:
+        return labels
+    if kind == "angular":
+        return np.floor((column + np.pi) / (2 * np.pi) * bins).astype(np.int64) % bins
+    if binning == "width":
+        edges = np.histogram_bin_edges(column, bins)
+        return np.searchsorted(edges[1:-1], column, side="right")
+    if binning == "quantile":
+        edges = np.unique(np.quantile(column, np.linspace(0, 1, bins + 1)))
+        return np.searchsorted(edges[1:-1], column, side="right")
+    raise DataError(f"binning {binning!r} is unknown; use 'quantile' or 'width'.")
+
+
+def split_episodes(episode_ids: NDArray, seed: int = 0, strata: NDArray | None = None) -> NDArray:
+    """Assign whole episodes to train (0), validation (1, 15 %) and test (2, 25 %).
+
+    Args:
+        episode_ids: (N,) integers in any order.
+        seed: seed of the permutation of episodes.
+        strata: (N,) labels, e.g. of the policy that collected an episode; each is split on its own.
+
+    Returns:
+        (N,) int8 array of 0, 1 and 2.
+    """
+    episodes, first, row_episode = np.unique(episode_ids, return_index=True, return_inverse=True)
+    strata = np.zeros(len(episodes)) if strata is None else np.asarray(strata)[first]
+    random = np.random.default_rng(seed)
+    part = np.zeros(len(episodes), dtype=np.int8)
+    for stratum in np.unique(strata):
+        order = random.permutation(np.flatnonzero(strata == stratum))
+        n_test, n_validation = int(np.ceil(0.25 * len(order))), int(np.ceil(0.15 * len(order)))
+        part[order[:n_test]] = 2
+        part[order[n_test : n_test + n_validation]] = 1
+    return part[row_episode]
+
+
+def check_split(split: NDArray, n_rows: int) -> NDArray:
+    """Return `split` as an (N,) array of 0 (train), 1 (validation) and 2 (test).
+
+    Raises:
+        DataError: its length or a value is wrong, or train or test is empty.
+    """
+    split = np.asarray(split)
+    if split.shape != (n_rows,) or not np.isin(split, (0, 1, 2)).all():
+        raise DataError(f"split must hold {n_rows} entries, each 0 (train), 1 (validation) or 2 (test).")
+    if not (split == 0).any() or not (split == 2).any():
+        raise DataError("split leaves no train rows or no test rows; record more episodes.")
+    return split
+
+
+def block_r2(target: NDArray, prediction: NDArray) -> float:
+    """Return 1 - SSE / SST pooled over the columns (n, c) of one factor; NaN if the target does not vary."""
+    total = ((target - target.mean(axis=0)) ** 2).sum()
+    return float(1 - ((target - prediction) ** 2).sum() / total) if total >= 1e-12 else float("nan")
+
+
+def summarise(values: NDArray, names: Sequence[str], mean: float) -> dict[str, float]:
+    """Return {"mean": mean, name: value, ...} as plain floats."""
+    return {"mean": float(mean), **{name: float(value) for name, value in zip(names, values, strict=True)}}
+
+
+def nan_mean(values: NDArray) -> float:
+    """Return the mean of the entries that are not NaN; NaN if there is none."""
+    values = np.asarray(values)[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def ceiling(
+    metric_function: Callable[..., Score], factors: NDArray, kinds: Sequence[str] | None = None, **needs: Any
+) -> Score:
+    """Score the ground truth itself: what a perfect encoder reaches on these rows.
+
+    The codes are the raw factor columns; a metric that takes `code_kinds` bins them as it bins factors.
+    """
+    accepted = inspect.signature(metric_function).parameters
+    for keyword in ("kinds", "code_kinds"):
+        if keyword in accepted:
+            needs[keyword] = kinds
+    return metric_function(factors, factors, **needs)
+
+
+def floor(
+    metric_function: Callable[..., Score], states: NDArray, factors: NDArray, shifts: int = 9, **needs: Any
+) -> Score:
+    """Score states paired with the wrong moments: what an uninformative encoder reaches on these rows.
+
+    Rows of `states` are shifted circularly by j / (shifts + 1) of the data, j = 1 ... shifts, against all
+    else, which keeps their autocorrelation; the scores are averaged, NaN left out. Rows have to be sorted by
+    episode and step.
+    """
+    offsets = [round(len(states) * j / (shifts + 1)) for j in range(1, shifts + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = [metric_function(np.roll(states, offset, axis=0), factors, **needs) for offset in offsets]
+    if isinstance(scores[0], dict):
+        return {key: nan_mean(np.array([score[key] for score in scores])) for key in scores[0]}  # type: ignore[index]
+    return nan_mean(np.array(scores))

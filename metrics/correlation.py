@@ -1,0 +1,62 @@
+"""Ground-truth correlation: does one latent dimension follow each factor?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srl_bench.errors import DataError
+from srl_bench.factors import encode_factors
+from srl_bench.metrics import common
+from srl_bench.registry import metric
+
+
+def correlations(a: NDArray, b: NDArray) -> NDArray:
+    """Return (p, q) Pearson correlations between columns of a (N, p) and b (N, q); 0 for constant ones."""
+    r = common.standardise(a).T @ common.standardise(b) / len(a)
+    return np.clip(r, -1.0, 1.0)
+
+
+@metric("gtc", better="higher", range=(0.0, 1.0), needs=("kinds", "names"))
+def gtc(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    method: Literal["pearson", "spearman"] = "pearson",
+) -> dict[str, float]:
+    """Ground-truth correlation of S-RL Toolbox (Raffin et al. 2018, arXiv 1809.09369).
+
+    GTC_k = max_j |corr(z_j, y_k)|: how well the best single dimension follows factor k. Unlike the peer code,
+    only latent dimensions compete for the maximum, never other factors. Angles and classes are encoded as
+    several columns, whose maxima are averaged. In [0, 1]; noise reaches about sqrt(2 ln d / N_eff), so read
+    it next to its floor. `method="spearman"` correlates ranks and forgives monotone warps.
+
+    Args:
+        states: (N, d) latents.
+        factors: (N, K) ground truth.
+        kinds: K entries of "continuous", "angular" or "categorical".
+        names: K factor names, the keys of the result.
+        method: "pearson" or "spearman".
+
+    Returns:
+        "mean" over factors that vary, and one value per factor, NaN for a constant one.
+    """
+    from scipy.stats import rankdata
+
+    states, factors = common.check_inputs(states, factors)
+    states = states[:, common.active_dims(states)]
+    columns, owners = encode_factors(factors, common.factor_kinds(factors, kinds))
+    if method == "spearman":
+        states, columns = rankdata(states, axis=0), rankdata(columns, axis=0)
+    elif method != "pearson":
+        raise DataError(f"correlation method {method!r} is unknown; use 'pearson' or 'spearman'.")
+
+    best = np.abs(correlations(states, columns)).max(axis=0, initial=0.0)  # (C,)
+    per_factor = np.bincount(owners, best) / np.bincount(owners)
+    per_factor[~common.varying_factors(factors)] = np.nan
+    return common.summarise(per_factor, common.factor_names(factors, names), common.nan_mean(per_factor))

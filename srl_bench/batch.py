@@ -1,0 +1,197 @@
+"""Training data on the device, and the minibatches that losses read."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srl_bench.errors import DataError
+from srl_bench.nets.encoder import EncoderNetwork
+from srl_bench.rollouts import Rollouts
+
+FIELDS = ("obs", "next_obs", "action", "reward", "terminated", "episode", "step", "factors")
+STATE_FIELDS = frozenset({"state", "next_state", "mean", "next_mean", "logvar", "next_logvar"})
+
+
+class ResidentData:
+    """Rollouts as tensors on the device, frames as uint8.
+
+    On a CPU the frames stay in the memory-mapped file, so that the page cache holds what fits. Images are
+    gathered into buffers that the next batch overwrites.
+    """
+
+    def __init__(self, rollouts: Rollouts, device: torch.device) -> None:
+        self.device = device
+        self.n_actions = rollouts.n_actions
+        self.frames = torch.from_numpy(rollouts.observations).to(device)
+        self.fields = {
+            "action": torch.from_numpy(rollouts.actions).to(device),
+            "reward": torch.from_numpy(rollouts.rewards).to(device),
+            "terminated": torch.from_numpy(rollouts.terminated).to(device),
+            "episode": torch.from_numpy(rollouts.episode_ids).to(device),
+            "step": torch.from_numpy(rollouts.steps).to(device),
+            "factors": torch.from_numpy(rollouts.factors.astype(np.float32)).to(device),
+        }
+        self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Return (B, C, H, W) float images in [0, 1], channels last in memory, valid until the next call."""
+        if len(rows) not in self._buffers:
+            shape = (len(rows), *self.frames.shape[1:])
+            self._buffers[len(rows)] = (
+                torch.empty(shape, dtype=torch.uint8, device=self.device),
+                torch.empty(shape, device=self.device).permute(0, 3, 1, 2),
+            )
+        raw, images = self._buffers[len(rows)]
+        torch.index_select(self.frames, 0, rows, out=raw)
+        return images.copy_(raw.permute(0, 3, 1, 2)).mul_(1 / 255)
+
+
+class Batch:
+    """A minibatch of transitions; a field is gathered when it is first read, and encoded at most once.
+
+    Attributes:
+        obs, next_obs: (B, C, H, W) float images in [0, 1].
+        action: (B,) int64 or (B, m) float in [-1, 1]; `action_vector` is its one-hot or float vector.
+        reward: (B,) the reward that `action` produced.
+        terminated: (B,) whether the step ended the episode.
+        episode, step: (B,) indices.
+        factors: (B, K) ground truth; reserved for reference rows such as `supervised`.
+        state, next_state: (B, d); a sample from the Gaussian in training if the objective is variational,
+            else its mean.
+        mean, logvar, next_mean, next_logvar: (B, d) of the Gaussian over states.
+    """
+
+    def __init__(
+        self,
+        data: ResidentData,
+        rows: Tensor,
+        network: EncoderNetwork,
+        *,
+        pairs: bool,
+        precision: torch.dtype = torch.float32,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self._data = data
+        self._rows = rows
+        self._network = network
+        self._pairs = pairs
+        self.precision = precision
+        self.generator = generator
+        self.device = data.device
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._data.fields:
+            value = self._data.fields[name][self._rows]
+            setattr(self, name, value)
+            return value
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = ", ".join(sorted({*FIELDS, *STATE_FIELDS, "action_vector"}))
+        raise DataError(f"a loss reads the batch field {name!r}, which these rollouts do not have; there are: {known}.")
+
+    @cached_property
+    def _images(self) -> Tensor:
+        return self._data.images(torch.cat([self._rows, self._rows + 1]) if self._pairs else self._rows)
+
+    @property
+    def obs(self) -> Tensor:
+        return self._images[: len(self)]
+
+    @property
+    def next_obs(self) -> Tensor:
+        return self._next(self._images)
+
+    @cached_property
+    def action_vector(self) -> Tensor:
+        """(B, m) float: the continuous action, or the discrete one as a one-hot vector."""
+        if self._data.n_actions:
+            return torch.nn.functional.one_hot(self.action, self._data.n_actions).float()
+        return self.action
+
+    @cached_property
+    def encoded(self) -> tuple[Tensor, Tensor | None]:
+        """Mean and log-variance of all frames of the batch: the one pass through the encoder."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return self._network(self._images)
+
+    @cached_property
+    def _states(self) -> Tensor:
+        mean, logvar = self.encoded
+        if logvar is None or not self._network.training:
+            return mean
+        noise = torch.randn(mean.shape, device=self.device, generator=self.generator)
+        return mean + torch.exp(0.5 * logvar) * noise
+
+    @property
+    def state(self) -> Tensor:
+        return self._states[: len(self)]
+
+    @property
+    def next_state(self) -> Tensor:
+        return self._next(self._states)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.encoded[0][: len(self)]
+
+    @property
+    def next_mean(self) -> Tensor:
+        return self._next(self.encoded[0])
+
+    @property
+    def logvar(self) -> Tensor:
+        return self._logvar[: len(self)]
+
+    @property
+    def next_logvar(self) -> Tensor:
+        return self._next(self._logvar)
+
+    @property
+    def _logvar(self) -> Tensor:
+        logvar = self.encoded[1]
+        if logvar is None:
+            raise DataError("a loss reads the log-variance of the state; set `variational = True` in its class.")
+        return logvar
+
+    def _next(self, stacked: Tensor) -> Tensor:
+        if not self._pairs:
+            raise DataError("a loss reads the next frame; add 'next_obs' to the `needs` of its class.")
+        return stacked[len(self) :]
+
+    def of_state(self, start: int, stop: int) -> Batch:
+        """Return this batch as seen by a loss that reads the dimensions start:stop of the state."""
+        return self if (start, stop) == (0, self._network.state_dim) else _BatchOfSlice(self, slice(start, stop))
+
+
+class _BatchOfSlice(Batch):
+    """A batch whose state is cut to a slice; all else is read from the whole batch."""
+
+    def __init__(self, whole: Batch, part: slice) -> None:
+        self._whole = whole
+        self._part = part
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("_whole", "_part"):
+            return object.__getattribute__(self, name)
+        value = getattr(self._whole, name)
+        return value[..., self._part] if name in STATE_FIELDS else value
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+
+def as_tensor(values: NDArray, device: torch.device) -> Tensor:
+    """Return float images (B, C, H, W) in [0, 1] from uint8 (B, H, W, C), or float vectors as they are."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    if tensor.dtype == torch.uint8:
+        return tensor.permute(0, 3, 1, 2).float().mul_(1 / 255)
+    return tensor.float()

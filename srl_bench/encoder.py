@@ -1,0 +1,184 @@
+"""The frozen encoder: the one object that scoring, RL and users get."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from srl_bench.batch import as_tensor
+from srl_bench.errors import DataError, SrlBenchError
+from srl_bench.nets.encoder import EncoderNetwork
+from srl_bench.rollouts import Rollouts, atomic_folder
+
+FORMAT = 1
+CHUNK = 512
+MAX_PARAMETERS = 500_000_000
+
+
+class Encoder(nn.Module):
+    """A frozen map from observations to standardised states.
+
+    Attributes:
+        network: the encoder network, in evaluation mode, without gradients.
+        observation: "pixels" or "state", what the network reads.
+        provenance: method, objective, data hash, training episodes, seed and versions behind the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: EncoderNetwork, observation: str, provenance: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.observation = observation
+        self.provenance = provenance
+        self.register_buffer("mean", torch.zeros(network.state_dim))
+        self.register_buffer("std", torch.ones(network.state_dim))
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in evaluation mode: agents switch their modules, a frozen encoder must not follow."""
+        return super().train(False)
+
+    @property
+    def state_dim(self) -> int:
+        """Dimensions of the state."""
+        return self.network.state_dim
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(H, W, C) of the images, or (K,) of the vectors, that the encoder reads."""
+        return tuple(self.network.config["observation_shape"])  # type: ignore[arg-type]
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the weights."""
+        return self.mean.device
+
+    @torch.no_grad()
+    def forward(self, observations: Tensor) -> Tensor:
+        """Return standardised states (B, d) of float images (B, C, H, W) in [0, 1] or vectors (B, K)."""
+        mean, _ = self.network(observations)
+        return (mean - self.mean) / self.std
+
+    def encode(self, observations: NDArray) -> NDArray[np.float32]:
+        """Return the states (..., d), float32, of observations.
+
+        Args:
+            observations: uint8 images (..., H, W, C) or (..., C, H, W), or float vectors (..., K), with any
+                leading dimensions.
+
+        Raises:
+            DataError: shape or type is not the one that the encoder was trained on.
+        """
+        batch, leading = self._as_batch(np.asarray(observations))
+        states = [
+            self(as_tensor(batch[start : start + CHUNK], self.device)).cpu()
+            for start in range(0, len(batch), CHUNK)
+        ]
+        flat = torch.cat(states) if states else torch.empty(0, self.state_dim)
+        return flat.numpy().reshape(*leading, self.state_dim)
+
+    def _as_batch(self, observations: NDArray) -> tuple[NDArray, tuple[int, ...]]:
+        expected = self.observation_shape
+        rank = len(expected)
+        if rank == 3 and observations.dtype != np.uint8:
+            raise DataError(f"the encoder reads uint8 images, not {observations.dtype}.")
+        leading, shape = observations.shape[:-rank], observations.shape[-rank:]
+        batch = observations.reshape(math.prod(leading), *shape) if observations.ndim >= rank else observations
+        if shape == expected:
+            return batch, leading
+        if rank == 3 and shape == (expected[2], *expected[:2]):
+            return batch.transpose(0, 2, 3, 1), leading
+        raise DataError(
+            f"the encoder was trained on observations of shape {expected}, not {shape}; make the environment "
+            f"with image_size={expected[0]}, or pretrain on the other size."
+        )
+
+    def standardise_on(self, states: NDArray[np.float32]) -> None:
+        """Set mean and standard deviation from unstandardised training states (N, d).
+
+        Dimensions that do not vary keep the standard deviation 1.
+        """
+        std = states.std(axis=0, dtype=np.float64)
+        self.mean.copy_(torch.from_numpy(states.mean(axis=0, dtype=np.float64)))
+        self.std.copy_(torch.from_numpy(np.where(std < 1e-6, 1.0, std)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`; an existing folder is replaced at once or not at all."""
+        with atomic_folder(Path(folder), replace=True) as path:
+            config = {
+                "format": FORMAT,
+                "network": self.network.config,
+                "observation": self.observation,
+                "provenance": self.provenance,
+            }
+            (path / "config.json").write_text(json.dumps(config, indent=1))
+            save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, path / "model.safetensors")
+
+    @staticmethod
+    def load(folder: str | Path, device: str | torch.device = "cpu") -> Encoder:
+        """Read a saved encoder. No code from the files is executed.
+
+        Raises:
+            DataError: a file is missing, damaged, or does not match the other.
+            UnknownNameError: the network body is one of a plug-in that is not loaded.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise DataError(f"{folder} is no encoder: {name} is missing.")
+        try:
+            config = json.loads((folder / "config.json").read_text())
+            if config["format"] != FORMAT:
+                raise DataError(f"{folder}/config.json has format {config['format']}; this version reads {FORMAT}.")
+            with torch.device("meta"):
+                encoder = Encoder(EncoderNetwork(**config["network"]), config["observation"], config["provenance"])
+        except SrlBenchError:
+            raise
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise DataError(f"{folder}/config.json is damaged: {error!r}.") from error
+        if sum(value.numel() for value in encoder.state_dict().values()) > MAX_PARAMETERS:
+            raise DataError(f"{folder}/config.json asks for more than {MAX_PARAMETERS:,} parameters.")
+        encoder.load_state_dict(_read_weights(folder / "model.safetensors", encoder.state_dict()), assign=True)
+        return encoder.to(device)
+
+
+def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Read tensors after their names and shapes in the header were compared with the expected ones."""
+    try:
+        with safe_open(file, framework="pt") as stream:
+            found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+            wanted = {name: tuple(value.shape) for name, value in expected.items()}
+            if found != wanted:
+                wrong = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
+                raise DataError(f"{file} does not fit config.json; these tensors differ: {', '.join(wrong)}.")
+            return {name: stream.get_tensor(name) for name in found}
+    except SafetensorError as error:
+        raise DataError(f"{file} is damaged: {error}.") from error
+
+
+def load_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Encoder:
+    """Read an encoder that `Encoder.save` wrote; see `Encoder.load`."""
+    return Encoder.load(folder, device)
+
+
+def observations_for(encoder: Encoder, rollouts: Rollouts) -> NDArray:
+    """Return what the encoder reads out of rollouts: the images or the factors."""
+    return rollouts.observations if encoder.observation == "pixels" else rollouts.factors.astype(np.float32)
+
+
+def encode_rollouts(encoder: Encoder, rollouts: Rollouts) -> NDArray[np.float32]:
+    """Return the states (N, d) of all rows."""
+    return encoder.encode(observations_for(encoder, rollouts))
+

@@ -1,0 +1,74 @@
+"""Reconstruction of the observation from the state."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from srl_bench.batch import Batch
+from srl_bench.errors import ConfigError
+from srl_bench.nets.heads import PixelShuffleDecoder
+from srl_bench.objective import Loss, Spec
+
+
+def pixel_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error over pixels and channels of each image, (B,)."""
+    return (prediction - target).square().flatten(1).mean(1)
+
+
+def pixel_nll(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
+    """Return -log N(target; prediction, sigma^2 I) summed over pixels and channels, (B,)."""
+    error = (prediction - target).square().flatten(1)
+    constant = 0.5 * error.shape[1] * math.log(2 * math.pi * sigma**2)
+    return error.sum(1) / (2 * sigma**2) + constant
+
+
+class Reconstruction(Loss):
+    """Decode the observation from the state (Hinton & Salakhutdinov 2006).
+
+    With the likelihood "mse" the error is averaged over pixels; with "gaussian" it is the negative
+    log-likelihood of a Gaussian with standard deviation `sigma`, summed over pixels, as a variational
+    bound needs it.
+    """
+
+    likelihood: str = "mse"
+    sigma: float = 0.1
+
+    needs = ("obs",)
+    symbol = r"\mathbb{E}\,\ell\left(g(s_t),\, o_t\right)"
+
+    def __post_init__(self) -> None:
+        if self.likelihood not in ("mse", "gaussian"):
+            raise ConfigError(f"likelihood must be 'mse' or 'gaussian', not {self.likelihood!r}.")
+        if self.sigma <= 0:
+            raise ConfigError(f"sigma must be positive, not {self.sigma}.")
+
+    def build(self, spec: Spec) -> None:
+        self.decoder = shared_decoder(spec)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return (B,) the reconstruction error of o_t."""
+        return self.error(self.decode(batch, batch.state), batch.obs)
+
+    def decode(self, batch: Batch, state: Tensor) -> Tensor:
+        """Return (B, C, H, W) the image decoded from a state, at the precision of the batch."""
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=batch.precision == torch.bfloat16):
+            return self.decoder(state).float()
+
+    def error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return (B,) the error of predicted images under the chosen likelihood."""
+        if self.likelihood == "mse":
+            return pixel_mse(prediction, target)
+        return pixel_nll(prediction, target, self.sigma)
+
+
+def shared_decoder(spec: Spec) -> torch.nn.Module:
+    """Return the decoder that all reconstructing losses on one slice of the state share."""
+    return spec.shared(
+        "decoder",
+        lambda: PixelShuffleDecoder(spec.state_dim, spec.pixel_mean, spec.pixel_std).to(
+            memory_format=torch.channels_last  # type: ignore[call-overload]
+        ),
+    )

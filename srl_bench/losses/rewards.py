@@ -1,0 +1,49 @@
+"""Prediction of the reward."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from srl_bench.batch import Batch
+from srl_bench.errors import DataError
+from srl_bench.nets.heads import mlp
+from srl_bench.objective import Loss, Spec
+
+MAX_CLASSES = 8
+
+
+class Reward(Loss):
+    """Predict the reward of a transition from its two states (Raffin et al. 2018; Jaderberg et al. 2016).
+
+    Up to 8 distinct rewards are classes, balanced within the batch because most rewards are zero; more
+    are standardised and regressed with a Huber loss.
+    """
+
+    hidden: int = 64
+
+    needs = ("obs", "reward", "next_obs")
+    symbol = r"\mathbb{E}\left[-\log p(r_t \mid s_t, s_{t+1})\right]"
+
+    def build(self, spec: Spec) -> None:
+        if len(spec.reward_values) < 2:
+            raise DataError(
+                f"all rewards of the training episodes equal {spec.reward_values}; there is nothing to "
+                "predict. Drop the term, or record more frames or with the scripted policy."
+            )
+        values = torch.tensor(spec.reward_values)
+        self.classes = len(values) <= MAX_CLASSES
+        self.register_buffer("values", values)
+        self.model = mlp([2 * spec.state_dim, self.hidden, self.hidden, len(values) if self.classes else 1])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return (B,) the weighted error of the predicted reward."""
+        prediction = self.model(torch.cat([batch.state, batch.next_state], dim=1))
+        if not self.classes:
+            reward = (batch.reward - self.values.mean()) / self.values.std()
+            return functional.huber_loss(prediction[:, 0], reward, reduction="none")
+        labels = torch.searchsorted(self.values, batch.reward).clamp(max=len(self.values) - 1)
+        counts = torch.bincount(labels, minlength=len(self.values))
+        weights = len(labels) / (counts[labels] * (counts > 0).sum())
+        return weights * functional.cross_entropy(prediction, labels, reduction="none")

@@ -1,0 +1,70 @@
+"""The encoder network: a body and a linear head. One class for training, freezing and loading."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from srl_bench.registry import BODIES
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    """Return the mean image (C, H, W) of uint8 images (N, H, W, C), in [0, 1], and the deviation from it."""
+    values = images.astype(np.float32) / 255
+    mean = values.mean(axis=0)
+    return mean.transpose(2, 0, 1), float(max((values - mean).std(), 1e-3))
+
+
+class EncoderNetwork(nn.Module):
+    """Observations to states, or to the mean and log-variance of a Gaussian over states.
+
+    Args:
+        observation_shape: (H, W, C) of images, (K,) of vectors. Images are fed as (B, C, H, W) in [0, 1].
+        state_dim: dimensions of the state.
+        body: a registered body.
+        variational: whether the head has a log-variance for each dimension of the state.
+    """
+
+    input_scale: Tensor
+    input_offset: Tensor
+
+    def __init__(
+        self, observation_shape: tuple[int, ...], state_dim: int, body: str = "nature", variational: bool = False
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "observation_shape": list(observation_shape),
+            "state_dim": state_dim,
+            "body": body,
+            "variational": variational,
+        }
+        self.state_dim = state_dim
+        height_first = (*observation_shape[2:], *observation_shape[:2])
+        self.register_buffer("input_scale", torch.ones(()))
+        self.register_buffer("input_offset", torch.zeros(height_first))
+        self.variational = variational
+        self.body = BODIES[body](tuple(observation_shape))
+        self.head = nn.Linear(self.body.width, state_dim * (2 if variational else 1))
+
+    def centre_on(self, images: NDArray[np.uint8]) -> None:
+        """Centre every pixel on its mean over training images (N, H, W, C) and divide by one deviation.
+
+        Without it the static scene dwarfs what moves, and dynamics losses stay at chance for thousands of
+        steps. (Jonschkowski & Brock 2015 preprocess their images this way.)
+        """
+        mean, std = pixel_statistics(images)
+        self.input_scale.fill_(1 / std)
+        self.input_offset.copy_(torch.from_numpy(-mean / std))
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the mean (B, d) and the log-variance (B, d), clamped to [-10, 4], or None."""
+        features = self.body(torch.addcmul(self.input_offset, observations, self.input_scale))
+        # States keep full precision when the body runs in bfloat16.
+        with torch.autocast(features.device.type, enabled=False):
+            out = self.head(features.float())
+        if not self.variational:
+            return out, None
+        mean, logvar = out.chunk(2, dim=-1)
+        return mean, logvar.clamp(-10, 4)

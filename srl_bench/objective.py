@@ -1,0 +1,353 @@
+"""Losses and the algebra that composes them.
+
+    Reconstruction()[:14] + 2 * Inverse()[14:16] + Warmup(4.0, 0.2) * KL()
+
+A `Loss` is a dataclass of options and a torch module; an `Objective` is a sum of weighted losses, each of
+which may read only a slice of the state. `print(objective)` is an expression that `srl_bench.grammar.parse`
+turns back into the same objective; `objective.latex()` is the equation for the paper.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+
+import torch
+from torch import Tensor, nn
+
+from srl_bench.errors import ConfigError, TrainingError
+from srl_bench.registry import LOSSES
+
+if TYPE_CHECKING:
+    from srl_bench.batch import Batch
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a loss has to know to build its heads.
+
+    Attributes:
+        state_dim: dimensions of the state that the loss reads (its slice).
+        pixel_mean, pixel_std: the mean training image (C, H, W) and the deviation of pixels from it.
+        n_actions: number of discrete actions, 0 for continuous ones.
+        action_dim: length of the action vector (one-hot for discrete actions).
+        reward_values: the distinct rewards of the training transitions, ascending.
+        factor_mean, factor_std: of the training rows, (K,); for losses that may see the ground truth.
+    """
+
+    state_dim: int
+    pixel_mean: Tensor
+    pixel_std: float
+    n_actions: int
+    action_dim: int
+    reward_values: tuple[float, ...] = ()
+    factor_mean: tuple[float, ...] = ()
+    factor_std: tuple[float, ...] = ()
+    _shared: dict[tuple, nn.Module] = field(default_factory=dict, repr=False, compare=False)
+    _slice: tuple[int, int] = (0, 0)
+
+    def shared(self, name: str, factory: Callable[[], nn.Module]) -> nn.Module:
+        """Return the module that all losses on the same slice of the state share under `name`."""
+        key = (name, self._slice)
+        if key not in self._shared:
+            self._shared[key] = factory()
+        return self._shared[key]
+
+
+def snake_case(name: str) -> str:
+    """Return the name under which a class is registered: "MyLoss" becomes "my_loss"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+@dataclass_transform(eq_default=False)
+class Loss(nn.Module):
+    """A term of an objective. Subclasses become dataclasses and are registered by their name in snake case.
+
+    Override `forward(batch)`, which returns a value per sample (B,) or a scalar, and `build(spec)` if the
+    loss has parameters of its own. Options are the annotated fields of the class.
+    """
+
+    name: ClassVar[str]
+    symbol: ClassVar[str]
+    """LaTeX of the term."""
+    needs: ClassVar[tuple[str, ...]] = ("obs", "action", "reward", "next_obs")
+    """Batch fields that the loss reads; without "next_obs" the next frame is never encoded."""
+    variational: ClassVar[bool] = False
+    """Whether the loss needs a Gaussian over states (`batch.mean`, `batch.logvar`)."""
+    prevents_collapse: ClassVar[bool] = True
+    """Whether a constant state is not already optimal for the loss alone."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            dataclass(eq=False, repr=False)(cls)
+        if "name" not in cls.__dict__:
+            cls.name = snake_case(cls.__name__)
+        if "symbol" not in cls.__dict__:
+            cls.symbol = rf"\mathcal{{L}}_\text{{{cls.name.replace('_', ' ')}}}"
+        LOSSES.add(cls.name, cls, cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Initialise the module before the generated `__init__` sets the options."""
+        self = super().__new__(cls)
+        nn.Module.__init__(self)
+        return self
+
+    def build(self, spec: Spec) -> None:
+        """Make the heads of the loss."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss, (B,) or a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(batch).")
+
+    def options(self) -> dict[str, Any]:
+        """Return the option values by name."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return str(Term(self))
+
+    def __getitem__(self, index: slice) -> Objective:
+        return Objective((Term(self),))[index]
+
+    def __mul__(self, weight: float | Warmup) -> Objective:
+        return Objective((Term(self),)) * weight
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Loss | Objective) -> Objective:
+        return Objective((Term(self),)) + other
+
+    def __sub__(self, other: Loss | Objective) -> Objective:
+        return Objective((Term(self),)) + -1.0 * other
+
+    def __neg__(self) -> Objective:
+        return -1.0 * self
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """A weight that rises linearly from 0 to `value` over the first `fraction` of training."""
+
+    value: float
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise ConfigError(f"the fraction of a warmup must be in (0, 1], not {self.fraction}.")
+
+    def __mul__(self, other: float | Loss | Objective) -> Any:
+        if isinstance(other, Warmup):
+            raise ConfigError(f"{self} and {other} cannot be multiplied; give their product as one warm-up.")
+        return Warmup(self.value * other, self.fraction) if isinstance(other, int | float) else other * self
+
+    __rmul__ = __mul__
+
+    def at(self, progress: float) -> float:
+        """Return the weight at a progress in [0, 1]."""
+        return self.value * min(1.0, progress / self.fraction)
+
+    def __str__(self) -> str:
+        return f"warmup({self.value!r}, {self.fraction!r})"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One weighted loss on a slice of the state (`None`: all of it)."""
+
+    loss: Loss
+    weight: float | Warmup = 1.0
+    start: int | None = None
+    stop: int | None = None
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight at a progress in [0, 1]."""
+        return self.weight.at(progress) if isinstance(self.weight, Warmup) else self.weight
+
+    def bounds(self, state_dim: int) -> tuple[int, int]:
+        """Return the first dimension of the slice and the one after its last.
+
+        Raises:
+            ConfigError: the slice is empty or reaches beyond the state.
+        """
+        start, stop, _ = slice(self.start, self.stop).indices(state_dim)
+        if start >= stop or (self.stop or 0) > state_dim:
+            raise ConfigError(
+                f"{self} reads dimensions {start}:{self.stop if self.stop is not None else stop} of a state of "
+                f"{state_dim}; a slice must be non-empty and inside it."
+            )
+        return start, stop
+
+    def __str__(self) -> str:
+        fields = dataclasses.fields(self.loss)  # type: ignore[arg-type]
+        given = {item.name: getattr(self.loss, item.name) for item in fields}
+        changed = [f"{f.name}={given[f.name]!r}" for f in fields if given[f.name] != f.default]
+        text = self.loss.name + (f"({', '.join(changed)})" if changed else "")
+        if (self.start, self.stop) != (None, None):
+            low, high = ("" if bound is None else bound for bound in (self.start, self.stop))
+            text += f"[{low}:{high}]"
+        if isinstance(self.weight, Warmup) or self.weight != 1.0:
+            text = f"{self.weight}*{text}"
+        return text
+
+    def latex(self) -> str:
+        """Return weight and symbol, the slice as a subscript."""
+        weight = self.weight.value if isinstance(self.weight, Warmup) else self.weight
+        coefficient = "" if weight == 1.0 else f"{weight:g}\\,"
+        if (self.start, self.stop) == (None, None):
+            return coefficient + self.loss.symbol
+        low, high = ("" if bound is None else bound for bound in (self.start, self.stop))
+        return rf"{coefficient}\left[{self.loss.symbol}\right]_{{s^{{{low}:{high}}}}}"
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A sum of terms. Immutable: operations return new objectives that share the losses."""
+
+    terms: tuple[Term, ...]
+
+    def __add__(self, other: Loss | Objective) -> Objective:
+        return Objective(self.terms + _terms(other))
+
+    def __sub__(self, other: Loss | Objective) -> Objective:
+        return self + -1.0 * other
+
+    def __neg__(self) -> Objective:
+        return -1.0 * self
+
+    def __mul__(self, factor: float | Warmup) -> Objective:
+        return Objective(
+            tuple(dataclasses.replace(term, weight=factor * term.weight) for term in self.terms)
+        )
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, index: slice) -> Objective:
+        if not isinstance(index, slice) or index.step not in (None, 1):
+            raise ConfigError(f"an objective takes a slice of the state such as [:12], not {index!r}.")
+        for term in self.terms:
+            if (term.start, term.stop) != (None, None):
+                raise ConfigError(f"{term} already has a slice; slices cannot be nested.")
+        return Objective(
+            tuple(dataclasses.replace(term, start=index.start, stop=index.stop) for term in self.terms)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Objectives are equal if their printed forms are."""
+        return isinstance(other, Objective) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.terms)).replace("+ -", "- ")
+
+    def latex(self) -> str:
+        """Return the equation of the objective."""
+        return r"\mathcal{L} = " + " + ".join(term.latex() for term in self.terms).replace("+ -", "- ")
+
+    def drop(self, name: str) -> Objective:
+        """Return the objective without the terms of one loss."""
+        self._require(name)
+        return Objective(tuple(term for term in self.terms if term.loss.name != name))
+
+    def replace(self, name: str, loss: Loss) -> Objective:
+        """Return the objective with one loss swapped; weights and slices stay."""
+        self._require(name)
+        return Objective(
+            tuple(
+                dataclasses.replace(term, loss=loss) if term.loss.name == name else term for term in self.terms
+            )
+        )
+
+    def _require(self, name: str) -> None:
+        if all(term.loss.name != name for term in self.terms):
+            raise ConfigError(f"the objective {self} has no term {name!r}.")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """All batch fields that the terms read."""
+        return frozenset(name for term in self.terms for name in term.loss.needs)
+
+    @property
+    def variational(self) -> bool:
+        """Whether a term needs a Gaussian over states."""
+        return any(term.loss.variational for term in self.terms)
+
+
+def _terms(value: Loss | Objective) -> tuple[Term, ...]:
+    if isinstance(value, Objective):
+        return value.terms
+    if isinstance(value, Loss):
+        return (Term(value),)
+    raise ConfigError(f"only losses and objectives can be added to an objective, not {value!r}.")
+
+
+class BuiltObjective(nn.Module):
+    """An objective with its heads, ready to train; it owns copies of the losses.
+
+    Labels are the losses' names, numbered where a loss occurs more than once.
+    """
+
+    def __init__(self, objective: Objective, spec: Spec) -> None:
+        super().__init__()
+        self.objective = objective
+        self.terms = copy.deepcopy(objective.terms)
+        self.bounds = [term.bounds(spec.state_dim) for term in self.terms]
+        self.losses = nn.ModuleList(term.loss for term in self.terms)
+        names = [term.loss.name for term in self.terms]
+        self.labels = [
+            name if names.count(name) == 1 else f"{name}_{names[:index].count(name) + 1}"
+            for index, name in enumerate(names)
+        ]
+        for term, (start, stop) in zip(self.terms, self.bounds, strict=True):
+            term.loss.build(dataclasses.replace(spec, state_dim=stop - start, _slice=(start, stop)))
+
+    def forward(self, batch: Batch, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum, a scalar, and the raw mean of each term by label."""
+        total = torch.zeros((), device=batch.device)
+        values: dict[str, Tensor] = {}
+        for label, term, (start, stop) in zip(self.labels, self.terms, self.bounds, strict=True):
+            value = term.loss(batch.of_state(start, stop)).mean()
+            values[label] = value
+            total = total + term.weight_at(progress) * value
+        return total, values
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Return the weight of each term at a progress in [0, 1]."""
+        return {label: term.weight_at(progress) for label, term in zip(self.labels, self.terms, strict=True)}
+
+    def gradient_norms(self, values: dict[str, Tensor], encoded: Tensor, progress: float) -> dict[str, float]:
+        """Return the norm of each weighted term's gradient on the encoder's output."""
+        norms = {}
+        for label, weight in self.weights(progress).items():
+            if not values[label].requires_grad:
+                norms[label] = 0.0
+                continue
+            (gradient,) = torch.autograd.grad(
+                values[label], encoded, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            norms[label] = abs(weight) * float(gradient.norm())
+        return norms
+
+
+def check_finite(values: dict[str, float], step: int) -> None:
+    """Stop training at the first loss that is not finite.
+
+    Raises:
+        TrainingError: it names the term and the step.
+    """
+    broken = [f"{label} = {value}" for label, value in values.items() if not math.isfinite(value)]
+    if broken:
+        raise TrainingError(
+            f"the loss is not finite at step {step}: {', '.join(broken)}. Lower the learning rate, or the "
+            "weight of that term; the last checkpoint is kept."
+        )

@@ -1,0 +1,400 @@
+"""The one training loop: any method, resumable, the same numbers for the same seed.
+
+Every random number of step t is derived from (seed, t), so a run that was interrupted and resumed draws what
+an uninterrupted one draws.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from srl_bench.batch import Batch, ResidentData
+from srl_bench.encoder import Encoder, load_encoder, observations_for
+from srl_bench.errors import ConfigError, DataError
+from srl_bench.method import Method, as_objective, describe, resolve
+from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
+from srl_bench.objective import BuiltObjective, Loss, Objective, Spec, check_finite
+from srl_bench.progress import progress
+from srl_bench.provenance import provenance
+from srl_bench.rollouts import Rollouts
+from srl_bench.seeding import derive_seed, generator
+
+VALIDATION_ROWS = 1024
+STATISTICS_ROWS = 2048
+REPORT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings that all methods of a comparison share."""
+
+    latent_dim: int = 32
+    """Dimensions of the state."""
+    steps: int = 4_000
+    """Gradient steps."""
+    batch_size: int = 64
+    """Transitions per step."""
+    learning_rate: float | None = None
+    """Step size of Adam; by default the method's own."""
+    body: str = "nature"
+    """Network body of the encoder."""
+    seed: int = 0
+    """Seed of initialisation, batches and noise."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights to freeze: those with the lowest validation loss, or the last."""
+    validate_every: int = 250
+    """Steps between validations; each one also writes a checkpoint."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of convolutions; "auto" is bfloat16 where the device computes it faster."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto"."""
+    threads: int = 1
+    """CPU threads; more than one is slower beside other jobs."""
+    tensorboard: bool = False
+    """Also log to TensorBoard."""
+
+    def __post_init__(self) -> None:
+        for name in ("latent_dim", "steps", "batch_size", "validate_every", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name, accepted in (("keep", ("best", "last")), ("precision", ("auto", "float32", "bfloat16"))):
+            if getattr(self, name) not in accepted:
+                raise ConfigError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}.")
+
+
+def pretrain(
+    method: str | Method | Objective | Loss,
+    rollouts: Rollouts,
+    *,
+    out: str | Path | None = None,
+    config: TrainConfig | None = None,
+    **options: Any,
+) -> Encoder:
+    """Train an encoder on the training episodes and return it frozen.
+
+    Args:
+        method: a name ("vae"), a name with options ("vae(beta=4.0)"), an expression
+            ("inverse + autoencoder[:12]"), a `Method`, or an `Objective`.
+        rollouts: the data.
+        out: folder for the encoder, `train.csv` and the checkpoint, from which an interrupted call resumes.
+        config: the settings; `options` are its fields, given singly.
+
+    Raises:
+        ConfigError: the method or an option is wrong.
+        DataError: the data lack what the method needs.
+        TrainingError: the loss is not finite.
+    """
+    if config is not None and options:
+        raise ConfigError("give either config or single options, not both.")
+    try:
+        config = config or TrainConfig(**options)
+    except TypeError as error:
+        raise ConfigError(f"{error}; the options are {', '.join(TrainConfig.__dataclass_fields__)}.") from error
+    chosen = resolve(method)
+    folder = Path(out) if out is not None else None
+    shape = rollouts.observations.shape[1:] if chosen.observation == "pixels" else rollouts.factors.shape[1:]
+    state_dim = chosen.state_dim(config.latent_dim, rollouts.factors.shape[1])
+    origin = provenance(
+        **describe(chosen, state_dim),
+        train=asdict(config),
+        environment=rollouts.environment,
+        environment_kwargs=rollouts.environment_kwargs,
+        data_hash=rollouts.data_hash,
+        training_episodes=rollouts.info["split"]["train"],
+    )
+    if folder is not None and (folder / "encoder").exists():
+        return _finished(folder / "encoder", origin)
+    started = time.perf_counter()
+    with torch_threads(config.threads), torch.random.fork_rng():
+        torch.manual_seed(derive_seed(config.seed, "network"))
+        objective = as_objective(chosen, state_dim)
+        variational = objective is not None and objective.variational
+        network = EncoderNetwork(shape, state_dim, chosen.body(config.body), variational)
+        if chosen.observation == "pixels":
+            network.centre_on(_training_images(rollouts))
+        if objective is None:
+            network = chosen.fit(network, rollouts, config.seed)
+        else:
+            trainer = Trainer(chosen, objective, network, rollouts, config, folder)
+            trainer.run()
+        encoder = Encoder(network.to("cpu", memory_format=torch.contiguous_format), chosen.observation, origin)
+        training = observations_for(encoder, rollouts)[rollouts.split == 0]
+        encoder.standardise_on(encoder.encode(training))
+    encoder.provenance["seconds"] = time.perf_counter() - started
+    if folder is not None:
+        encoder.save(folder / "encoder")
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return encoder
+
+
+def _finished(path: Path, origin: dict[str, Any]) -> Encoder:
+    encoder = load_encoder(path)
+    differs = [key for key in ("method", "train", "data_hash") if encoder.provenance.get(key) != origin[key]]
+    if differs:
+        raise DataError(f"{path} holds another encoder (differs in {', '.join(differs)}); give another folder.")
+    return encoder
+
+
+class Trainer:
+    """State of one training run."""
+
+    def __init__(
+        self,
+        method: Method,
+        objective: Objective,
+        network: EncoderNetwork,
+        rollouts: Rollouts,
+        config: TrainConfig,
+        folder: Path | None,
+    ) -> None:
+        self.method, self.config, self.folder = method, config, folder
+        self.device = resolve_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device)
+        self.data = ResidentData(rollouts, self.device)
+        self.rows = rollouts.transitions("train")
+        self.validation_rows = _spread(rollouts.transitions("val"), VALIDATION_ROWS)
+        rewards = rollouts.rewards[self.rows]
+        self.minority = self.rows[rewards != _most_frequent(rewards)]
+        factors = rollouts.factors[rollouts.split == 0]
+        mean, std = pixel_statistics(_training_images(rollouts))
+        spec = Spec(
+            state_dim=network.state_dim,
+            pixel_mean=torch.from_numpy(np.ascontiguousarray(mean)),
+            pixel_std=std,
+            n_actions=rollouts.n_actions,
+            action_dim=rollouts.n_actions or rollouts.actions.shape[1],
+            reward_values=tuple(np.unique(rewards).tolist()),
+            factor_mean=tuple(factors.mean(0).tolist()),
+            factor_std=tuple(np.where(factors.std(0) < 1e-8, 1.0, factors.std(0)).tolist()),
+        )
+        if not any(term.loss.prevents_collapse for term in objective):
+            warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = BuiltObjective(objective, spec).to(self.device)
+        self.pairs = "next_obs" in objective.needs
+        parameters = [*self.network.parameters(), *self.objective.parameters()]
+        self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
+        self.generator = torch.Generator(self.device)
+        self.step = 0
+        self.best = float("inf")
+        self.best_weights: dict[str, Tensor] = {}
+        self.log: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Train to the last step and leave the chosen weights in the network."""
+        self._resume()
+        per_step = self.config.batch_size * (2 if self.pairs else 1)
+        running: dict[str, Tensor] = {}
+        since = (time.perf_counter(), self.step)
+        with progress() as bar:
+            task = bar.add_task(f"pretrain {self.method}", total=self.config.steps, completed=self.step, status="")
+            while self.step < self.config.steps:
+                self.network.train()
+                _, values = self.method.training_step(
+                    self.objective, self._batch(self._sample(self.step), self.step), self.optimizer, self._progress()
+                )
+                for label, value in values.items():
+                    running[label] = running.get(label, 0.0) + value.detach()
+                self.step += 1
+                at_checkpoint = self.step % self.config.validate_every == 0 or self.step == self.config.steps
+                if self.step % REPORT_EVERY == 0 or at_checkpoint:
+                    check_finite({label: value.item() for label, value in values.items()}, self.step)
+                    speed = (self.step - since[1]) * per_step / (time.perf_counter() - since[0])
+                    terms = "  ".join(f"{label} {value.item():.4g}" for label, value in values.items())
+                    bar.update(task, completed=self.step, status=f"{terms}  {speed:,.0f} images/s")
+                if at_checkpoint:
+                    count = self.step - since[1]
+                    self._validate({label: float(value) / count for label, value in running.items()}, speed)
+                    running, since = {}, (time.perf_counter(), self.step)
+        if self.config.keep == "best":
+            self.network.load_state_dict(self.best_weights)
+
+    def _progress(self) -> float:
+        return self.step / self.config.steps
+
+    def _sample(self, step: int) -> NDArray[np.int64]:
+        """Return the rows of the minibatch of one step."""
+        size = min(self.config.batch_size, len(self.rows))
+        epoch, position = divmod(step, len(self.rows) // size)
+        if position == 0 or step == self._resumed_at:
+            self._order = generator(self.config.seed, "epoch", epoch).permutation(self.rows)
+        rows = self._order[position * size : (position + 1) * size]
+        extra = round(self.method.reward_oversampling * size)
+        if extra and len(self.minority):
+            rows = rows.copy()
+            rows[:extra] = generator(self.config.seed, "minority", step).choice(self.minority, extra)
+        return rows
+
+    def _batch(self, rows: NDArray[np.int64], step: int) -> Batch:
+        self.generator.manual_seed(derive_seed(self.config.seed, "noise", step))
+        return Batch(
+            self.data,
+            torch.from_numpy(rows).to(self.device),
+            self.network,
+            pairs=self.pairs,
+            precision=self.precision,
+            generator=self.generator,
+        )
+
+    def _validate(self, trained: dict[str, float], speed: float) -> None:
+        """Score the held-out episodes with the final weights of all terms, log, and write a checkpoint."""
+        self.network.eval()
+        chunks = np.array_split(
+            self.validation_rows, max(1, len(self.validation_rows) // self.config.batch_size)
+        )
+        sums = dict.fromkeys(["total", *self.objective.labels], 0.0)
+        for chunk in chunks:
+            with torch.no_grad():
+                total, values = self.objective(self._batch(chunk, 0), 1.0)
+            for label, value in {"total": total, **values}.items():
+                sums[label] += float(value) * len(chunk) / len(self.validation_rows)
+        check_finite(sums, self.step)
+        batch = self._batch(chunks[0], 0)
+        _, values = self.objective(batch, 1.0)
+        norms = self.objective.gradient_norms(values, batch.encoded[0], self._progress())
+        weights = self.objective.weights(self._progress())
+        magnitude = sum(abs(weights[label] * sums[label]) for label in weights) or 1.0
+        self.log += [
+            {
+                "step": self.step,
+                "term": label,
+                "train": trained[label],
+                "validation": sums[label],
+                "weight": weight,
+                "share": abs(weight * sums[label]) / magnitude,
+                "gradient_norm": norms[label],
+                "images_per_second": speed,
+            }
+            for label, weight in weights.items()
+        ]
+        if sums["total"] < self.best:
+            self.best = sums["total"]
+            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        if self.folder is not None:
+            self._write_log(self.folder)
+            self._save_checkpoint(self.folder / "checkpoint.safetensors")
+
+    def _write_log(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "train.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(self.log[0]))
+            writer.writeheader()
+            writer.writerows(self.log)
+        if self.config.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            with SummaryWriter(folder / "tensorboard") as board:  # type: ignore[no-untyped-call]
+                for row in self.log:
+                    if row["step"] == self.step:
+                        for column in ("train", "validation", "gradient_norm"):
+                            board.add_scalar(f"{row['term']}/{column}", row[column], row["step"])  # type: ignore[no-untyped-call]
+
+    def _save_checkpoint(self, path: Path) -> None:
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best_weights.items()}
+        optimizer = self.optimizer.state_dict()
+        for index, state in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        about = {"step": self.step, "best": self.best, "log": self.log, "identity": self._identity()}
+        temporary = path.with_suffix(".tmp")
+        cloned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        save_file(cloned, temporary, metadata={"about": json.dumps(about)})
+        temporary.rename(path)
+
+    _resumed_at = -1
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.safetensors" if self.folder is not None else None
+        if path is None or not path.exists():
+            return
+        try:
+            with safe_open(path, framework="pt", device=str(self.device)) as stream:
+                about = json.loads(stream.metadata()["about"])
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it to start again.") from error
+        if about["identity"] != self._identity():
+            raise DataError(f"{path} is of another run; give another folder, or delete it to start again.")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.objective.load_state_dict(part("objective."))
+        self.best_weights = part("best.")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.step, self.best, self.log = about["step"], about["best"], about["log"]
+        self._resumed_at = self.step
+
+    def _identity(self) -> dict[str, Any]:
+        return {"method": str(self.method), "config": asdict(self.config), "rows": len(self.rows)}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device; "auto" is the GPU if there is one.
+
+    Raises:
+        ConfigError: the name is unknown, or CUDA is asked for and not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be 'cpu', 'cuda' or 'auto', not {name!r}.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use 'cpu' or 'auto'.")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision of convolutions; "auto" is bfloat16 on GPUs and on CPUs that compute it natively."""
+    if name == "auto":
+        native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run a block with `count` CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _training_images(rollouts: Rollouts) -> NDArray[np.uint8]:
+    return rollouts.observations[_spread(np.flatnonzero(rollouts.split == 0), STATISTICS_ROWS)]
+
+
+def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most `count` of the rows, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64))]
+
+
+def _most_frequent(values: NDArray) -> float:
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct[counts.argmax()]

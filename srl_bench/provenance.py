@@ -1,0 +1,47 @@
+"""Where a result comes from: code version, library versions, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines3", "torch")
+# Code that only presents results, or only starts the rest, does not change them.
+PRESENTATION = ("report", "cli.py", "results.py", "progress.py", "launch.py")
+
+
+@cache
+def code_version() -> str:
+    """Return 12 hex digits of the hash of all source files that can change a result."""
+    root = Path(__file__).parent
+    # In a checkout the rooms are symbolic links, which rglob does not follow.
+    folders = (root, *(root / room for room in ("environments", "baselines", "metrics")))
+    files = {file.relative_to(root): file for folder in folders for file in folder.rglob("*.py")}
+    digest = hashlib.sha256()
+    for relative, file in sorted(files.items()):
+        if relative.parts[0] not in PRESENTATION:
+            digest.update(relative.as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Return `facts` with the versions of code, libraries and Python, and the kind of machine."""
+    return {
+        **facts,
+        "code_version": code_version(),
+        "versions": {name: _version(name) for name in ("srl-bench", *LIBRARIES)}
+        | {"python": platform.python_version()},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

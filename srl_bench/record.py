@@ -1,0 +1,219 @@
+"""Record rollouts: whole episodes, each with its own seed, so that the data do not depend on the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.progress import progress
+from srl_bench.registry import load_plugin
+from srl_bench.rollouts import Rollouts, RolloutWriter, atomic_folder, open_rollouts
+from srl_bench.seeding import derive_seed, generator
+
+Policy = Callable[[gymnasium.Env, np.random.Generator], Any]
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """What to record; two recordings with equal configurations hold the same bytes."""
+
+    environment: str = "srl_bench/MobileRobot-v0"
+    """Gymnasium id of the environment."""
+    frames: int = 20_000
+    """Environment steps in all; each episode adds its final observation."""
+    seed: int = 0
+    """Seed of episodes, policy and split."""
+    policy: str = "random"
+    """"random", or "scripted": toward the target, with noise."""
+    noise: float = 0.3
+    """Share of random actions in the scripted policy, in [0, 1]."""
+    max_steps: int = 100
+    """Episodes are cut after this many steps (apart from the environment's own limit)."""
+    environment_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment, such as image_size."""
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise UnknownNameError("policy", self.policy, POLICIES)
+        if self.frames < 1 or self.max_steps < 1:
+            raise ConfigError(f"frames ({self.frames}) and max_steps ({self.max_steps}) must be at least 1.")
+        if not 0 <= self.noise <= 1:
+            raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
+
+
+def _random(env: gymnasium.Env, rng: np.random.Generator) -> Any:
+    space = env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(rng.integers(space.n))
+    assert isinstance(space, gymnasium.spaces.Box)
+    return rng.uniform(space.low, space.high).astype(space.dtype)
+
+
+POLICIES: dict[str, Callable[[RecordConfig], Policy]] = {
+    "random": lambda config: _random,
+    "scripted": lambda config: lambda env, rng: env.unwrapped.scripted_action(rng, config.noise),  # type: ignore[attr-defined]
+}
+
+
+def record(
+    environment: str = "srl_bench/MobileRobot-v0",
+    frames: int = 20_000,
+    seed: int = 0,
+    *,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    plugins: tuple[str, ...] = (),
+    **options: Any,
+) -> Rollouts:
+    """Record rollouts of an environment, or open them if `out` already holds the same recording.
+
+    Args:
+        environment, frames, seed: see `RecordConfig`; `options` are its other fields.
+        out: folder of the data set; by default `data/<environment>-<hash of the configuration>`.
+        workers: processes that run episodes (default: one per core); the data do not depend on it.
+        plugins: plug-ins that register the environment.
+
+    Raises:
+        ConfigError: an option is wrong, or the environment is unknown.
+        DataError: `out` holds another recording or a damaged one.
+    """
+    config = RecordConfig(environment=environment, frames=frames, seed=seed, **options)
+    for plugin in plugins:
+        load_plugin(plugin)
+    path = Path(out) if out is not None else Path("data") / recording_name(config)
+    if path.exists():
+        found = open_rollouts(path)
+        if found.info["recording"] != asdict(config):
+            raise DataError(
+                f"{path} holds another recording ({found.info['recording']}); give another folder or delete it."
+            )
+        return found
+    env = make_environment(config.environment, config.environment_kwargs)
+    if env.observation_space.dtype != np.uint8:
+        raise ConfigError(f"only image observations are recorded, not {env.observation_space}; use obs_type='pixels'.")
+    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.Box):
+        raise ConfigError(f"only Discrete and Box actions can be recorded, not {space}.")
+    info = {
+        "environment": config.environment,
+        "environment_kwargs": config.environment_kwargs,
+        "recording": asdict(config),
+        "n_actions": int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0,
+        "factors": [factor.to_dict() for factor in env.unwrapped.factors],  # type: ignore[attr-defined]
+    }
+    env.close()
+    with atomic_folder(path) as folder, progress() as bar:
+        writer, done, task = RolloutWriter(folder), 0, bar.add_task(f"record {config.environment}", total=frames, status="")
+        for episode in _episodes(config, workers or os.cpu_count() or 1, plugins):
+            steps = len(episode["rewards"]) - 1
+            if done + steps > frames:
+                episode, steps = _cut(episode, frames - done), frames - done
+            writer.append(episode)
+            done += steps
+            bar.advance(task, steps)
+            if done == frames:
+                break
+        writer.seal(info, seed=seed)
+    return open_rollouts(path)
+
+
+def recording_name(config: RecordConfig) -> str:
+    """Return a folder name that is unique to a recording configuration."""
+    digest = hashlib.sha256(repr(sorted(asdict(config).items())).encode()).hexdigest()[:12]
+    return f"{config.environment.replace('/', '_')}-{digest}"
+
+
+def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """Make one environment; unknown ids and keyword arguments are errors that name the known ones."""
+    import srl_bench.environments  # noqa: F401  (registers the built-in ids)
+
+    if environment not in gymnasium.registry:
+        known = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
+        raise UnknownNameError("environment", environment, known)
+    try:
+        return gymnasium.make(environment, disable_env_checker=True, **kwargs)
+    except TypeError as error:
+        raise ConfigError(f"{environment} does not take these arguments {kwargs}: {error}") from error
+
+
+def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[dict[str, NDArray]]:
+    """Yield episodes in the order of their index, without end."""
+    chunk = 8
+    # Starting a worker costs about a second, as much as a thousand frames.
+    workers = min(workers, max(1, config.frames // 2_000))
+    if workers == 1:
+        env = make_environment(config.environment, config.environment_kwargs)
+        try:
+            index = 0
+            while True:
+                yield run_episode(env, config, index)
+                index += 1
+        finally:
+            env.close()
+    from joblib import Parallel, delayed
+
+    with Parallel(n_jobs=workers) as pool:
+        start = 0
+        while True:
+            # One batch of chunks at a time bounds memory and the episodes run beyond the last one needed.
+            for episodes in pool(
+                delayed(_chunk)(config, start + i * chunk, chunk, plugins) for i in range(2 * workers)
+            ):
+                yield from episodes
+            start += 2 * workers * chunk
+
+
+def _chunk(config: RecordConfig, start: int, count: int, plugins: tuple[str, ...]) -> list[dict[str, NDArray]]:
+    for plugin in plugins:
+        load_plugin(plugin)
+    env = make_environment(config.environment, config.environment_kwargs)
+    try:
+        return [run_episode(env, config, start + i) for i in range(count)]
+    finally:
+        env.close()
+
+
+def run_episode(env: gymnasium.Env, config: RecordConfig, index: int) -> dict[str, NDArray]:
+    """Run episode `index` and return its rows, the final observation included."""
+    policy = POLICIES[config.policy](config)
+    rng = generator(config.seed, "policy", index)
+    observation, info = env.reset(seed=derive_seed(config.seed, "episode", index) % 2**31)
+    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
+    idle = 0 if discrete else np.zeros(env.action_space.shape or ())
+    rows: list[tuple] = []
+    for step in range(config.max_steps):
+        action = policy(env, rng)
+        following, reward, terminated, truncated, next_info = env.step(action)
+        truncated = truncated or (step + 1 == config.max_steps and not terminated)
+        rows.append((observation, action, reward, terminated, truncated, info["state"]))
+        observation, info = following, next_info
+        if terminated or truncated:
+            break
+    rows.append((observation, idle, 0.0, False, False, info["state"]))
+    observations, actions, rewards, terminations, truncations, factors = zip(*rows, strict=True)
+    return {
+        "observations": np.stack(observations),
+        "actions": np.array(actions, dtype=np.int64 if discrete else np.float32),
+        "rewards": np.array(rewards, dtype=np.float32),
+        "terminated": np.array(terminations, dtype=bool),
+        "truncated": np.array(truncations, dtype=bool),
+        "factors": np.array(factors, dtype=np.float64),
+    }
+
+
+def _cut(episode: dict[str, NDArray], steps: int) -> dict[str, NDArray]:
+    """Keep the first `steps` steps of an episode, the cut marked as a truncation."""
+    cut = {name: rows[: steps + 1].copy() for name, rows in episode.items()}
+    cut["truncated"][steps - 1] = True
+    for name in ("actions", "rewards", "terminated", "truncated"):
+        cut[name][steps] = 0
+    return cut
