@@ -22,19 +22,18 @@ from srl_bench.registry import method
 @method("e2c")
 @dataclass(frozen=True)
 class E2C(Method):
-    """Options: `weight` of the transition's divergence, `transition` "local" or "global", decoder `sigma`."""
+    """Options: `weight` of the transition's divergence; `transition`, "local" or "global"; `sigma` as in `vae`."""
 
     weight: float = 0.25
     transition: str = "local"
-    sigma: float = 0.1
+    sigma: float = 0.0
     warmup: float = 0.2
 
     def objective(self, state_dim: int) -> Objective:
         """Return the four terms; the two reconstructions share a decoder, the last two terms a transition."""
-        likelihood = {"likelihood": "gaussian", "sigma": self.sigma}
         return (
-            Reconstruction(**likelihood)
-            + NextReconstruction(**likelihood, transition=self.transition)
+            Reconstruction(likelihood="gaussian", sigma=self.sigma)
+            + NextReconstruction(likelihood="gaussian", sigma=self.sigma, transition=self.transition)
             + Warmup(1.0, self.warmup) * KL()
             + self.weight * E2CTransition(transition=self.transition)
         )

@@ -4,7 +4,8 @@ r"""Variational autoencoder (Kingma & Welling 2014, 1312.6114; the weight beta: 
                 + \beta\, D_\mathrm{KL}\left[q(s \mid o)\,\Vert\,\mathcal{N}(0, I)\right]
 
 Reconstruction is summed over pixels, divergence over dimensions; averaging one of them would change beta by
-orders of magnitude. The state handed on is the mean. A large beta, or a large sigma, collapses dimensions.
+orders of magnitude. The state handed on is the mean. A large beta, or a fixed sigma above the contrast of
+what moves, collapses dimensions.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from srl_bench.registry import method
 @method("vae")
 @dataclass(frozen=True)
 class VAE(Method):
-    """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise."""
+    """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise (0: learned)."""
 
     beta: float = 1.0
-    sigma: float = 0.1
+    sigma: float = 0.0
     warmup: float = 0.2
 
     def objective(self, state_dim: int) -> Objective:

@@ -28,9 +28,7 @@ def mobile_calls(env: MobileRobot, state: np.ndarray) -> None:
 def kuka_calls(env: KukaButton, goals: tuple[list[float], list[float]]) -> None:
     client, arm = env._world, env._robot
     tip, joints = goals
-    p.calculateInverseKinematics(
-        arm, kuka.TIP, tip, kuka.DOWN, jointDamping=kuka.IK_DAMPING, physicsClientId=client
-    )
+    p.calculateInverseKinematics(arm, kuka.TIP, tip, kuka.DOWN, jointDamping=kuka.IK_DAMPING, physicsClientId=client)
     p.setJointMotorControlArray(
         arm,
         kuka.JOINTS,
@@ -95,9 +93,7 @@ def measure(env: SimulatorEnv, calls: Callable) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    print(
-        f"{'milliseconds of CPU time to a step':36}{'raw':>8}{'ours':>8}{'ratio':>8}{'target':>9}{'bare':>8}"
-    )
+    print(f"{'milliseconds of CPU time to a step':36}{'raw':>8}{'ours':>8}{'ratio':>8}{'target':>9}{'bare':>8}")
     for env, calls in ((KukaButton(), kuka_calls), (MobileRobot(), mobile_calls)):
         ours, raw, bare = measure(env, calls)
         name = f"{type(env).__name__}, 64 x 64 pixels"

@@ -61,7 +61,5 @@ def add_box(
     colour: tuple[float, float, float, float],
 ) -> None:
     """Add a box of plain colour that is only seen; lengths in metres."""
-    shape = p.createVisualShape(
-        p.GEOM_BOX, halfExtents=half_extents, rgbaColor=colour, physicsClientId=client
-    )
+    shape = p.createVisualShape(p.GEOM_BOX, halfExtents=half_extents, rgbaColor=colour, physicsClientId=client)
     p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)

@@ -97,9 +97,7 @@ class KukaButton(SimulatorEnv):
     ) -> None:
         check_choice("random_button", random_button, (True, False))
         if not max_distance > 0:
-            raise ConfigError(
-                f"max_distance={max_distance!r} is not accepted; give a positive number of metres."
-            )
+            raise ConfigError(f"max_distance={max_distance!r} is not accepted; give a positive number of metres.")
         self.random_button = random_button
         self.max_distance = max_distance
         super().__init__(
@@ -128,9 +126,7 @@ class KukaButton(SimulatorEnv):
     def _start_episode(self) -> None:
         self._presses = 0
         offset = self.np_random.uniform(-1, 1, 2).tolist() if self.random_button else (0.0, 0.0)
-        x, y = (
-            centre + reach * u for centre, reach, u in zip(BUTTON_CENTRE, BUTTON_RANGE, offset, strict=True)
-        )
+        x, y = (centre + reach * u for centre, reach, u in zip(BUTTON_CENTRE, BUTTON_RANGE, offset, strict=True))
         self._place_button((x, y))
         start = self.np_random.uniform((*WORKSPACE_LOW[:2], START_LOW), WORKSPACE_HIGH).tolist()
         self._set_joints(HOME)
@@ -217,9 +213,7 @@ class KukaButton(SimulatorEnv):
     def _sense(self) -> None:
         states = p.getJointStates(self._robot, JOINTS, physicsClientId=self._world)
         self._joints = [state[0] for state in states]
-        self._tip = p.getLinkState(
-            self._robot, TIP, computeForwardKinematics=True, physicsClientId=self._world
-        )[4]
+        self._tip = p.getLinkState(self._robot, TIP, computeForwardKinematics=True, physicsClientId=self._world)[4]
 
     def _place_button(self, position: tuple[float, float]) -> None:
         self._button = position
@@ -237,9 +231,7 @@ class KukaButton(SimulatorEnv):
         )
         client = {"physicsClientId": self._world}
         # a body without a visual shape is drawn as its collision shape: give it one that is out of sight
-        hidden = p.createVisualShape(
-            p.GEOM_BOX, halfExtents=(1e-6,) * 3, visualFramePosition=(0, 0, -100), **client
-        )
+        hidden = p.createVisualShape(p.GEOM_BOX, halfExtents=(1e-6,) * 3, visualFramePosition=(0, 0, -100), **client)
         table = p.createCollisionShape(p.GEOM_BOX, halfExtents=TABLE_HALF, **client)
         button = p.createCollisionShape(p.GEOM_CYLINDER, radius=BUTTON_RADIUS, height=BUTTON_HEIGHT, **client)
         self._table_body = p.createMultiBody(0, table, hidden, TABLE_CENTRE, **client)

@@ -128,9 +128,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def _greedy_action(self) -> Any:
         """Return the action that leads towards the goal."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; the scene stays loaded. There are no options."""
         if options:
             raise ConfigError(f"reset options {options!r} are not accepted; give them to the constructor.")

@@ -30,9 +30,7 @@ def check_inputs(states: NDArray, factors: NDArray) -> tuple[NDArray, NDArray]:
     for label, values in (("states", states), ("factors", factors)):
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or array.size == 0:
-            raise DataError(
-                f"{label} must be a filled table (rows, columns), not an array of shape {array.shape}."
-            )
+            raise DataError(f"{label} must be a filled table (rows, columns), not an array of shape {array.shape}.")
         bad = ~np.isfinite(array)
         if bad.any():
             rows, dims = np.flatnonzero(bad.any(1)), np.flatnonzero(bad.any(0))
@@ -42,9 +40,7 @@ def check_inputs(states: NDArray, factors: NDArray) -> tuple[NDArray, NDArray]:
             )
         arrays.append(array)
     if len(arrays[0]) != len(arrays[1]):
-        raise DataError(
-            f"states have {len(arrays[0])} rows but factors have {len(arrays[1])}; they must match."
-        )
+        raise DataError(f"states have {len(arrays[0])} rows but factors have {len(arrays[1])}; they must match.")
     return arrays[0], arrays[1]
 
 
@@ -122,9 +118,7 @@ def standardised_blocks(factors: NDArray, kinds: Sequence[str] | None = None) ->
     return columns / scale[owners], owners
 
 
-def discretise(
-    column: NDArray, kind: str = "continuous", binning: Binning = "quantile", bins: int = 20
-) -> NDArray:
+def discretise(column: NDArray, kind: str = "continuous", binning: Binning = "quantile", bins: int = 20) -> NDArray:
     """Return (N,) class labels 0, 1, ... of one column.
 
     Categorical columns and columns of at most `bins` distinct values keep their values as classes; angles get

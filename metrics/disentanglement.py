@@ -172,9 +172,7 @@ def modularity(
 ) -> float:
     """Modularity (Ridgeway & Mozer 2018), in [0, 1]; barely discriminative: noise reaches 0.7."""
     return modularity_from_information(
-        mutual_information(
-            states, factors, kinds=kinds, binning=binning, bins=bins, code_kinds=code_kinds
-        ).information
+        mutual_information(states, factors, kinds=kinds, binning=binning, bins=bins, code_kinds=code_kinds).information
     )
 
 

@@ -107,9 +107,7 @@ def _tied_error(
             weight = closer + tied * (places / (allowed * tied).sum(axis=1))[:, None]
             total = weight @ others  # (q, 2 + C)
             y = targets[rows]
-            error[part] = (
-                (y**2).sum(axis=1) * total[:, 0] + total[:, 1] - 2 * (y * total[:, 2:]).sum(axis=1)
-            ) / k
+            error[part] = ((y**2).sum(axis=1) * total[:, 0] + total[:, 1] - 2 * (y * total[:, 2:]).sum(axis=1)) / k
     return error
 
 
@@ -139,15 +137,11 @@ def levels(
     """Return the three levels that the metrics of this module are made of; arguments as in `knn_mse`."""
     states, factors = common.check_inputs(states, factors)
     if latent not in ("raw", "zstd") or factor_scale not in ("raw", "std"):
-        raise DataError(
-            f"latent {latent!r} or factor_scale {factor_scale!r} is unknown; use 'raw', 'zstd' or 'std'."
-        )
+        raise DataError(f"latent {latent!r} or factor_scale {factor_scale!r} is unknown; use 'raw', 'zstd' or 'std'.")
     task = common.task_factors(factors, roles)
     if not task.any():
         raise DataError("no factor has the role 'task', so there is nothing to be near to; check the roles.")
-    task_kinds = [
-        kind for kind, wanted in zip(common.factor_kinds(factors, kinds), task, strict=True) if wanted
-    ]
+    task_kinds = [kind for kind, wanted in zip(common.factor_kinds(factors, kinds), task, strict=True) if wanted]
     truth, _ = common.standardised_blocks(factors[:, task], task_kinds)
     targets = truth if factor_scale == "std" else encode_factors(factors[:, task], task_kinds)[0]
 
@@ -267,9 +261,7 @@ def knn_mse_norm(
     return found.latent / found.chance if found.chance > 0 else float("nan")
 
 
-@metric(
-    "knn_skill", better="higher", range=(-np.inf, np.inf), needs=("episode_ids", "kinds", "roles", "seed")
-)
+@metric("knn_skill", better="higher", range=(-np.inf, np.inf), needs=("episode_ids", "kinds", "roles", "seed"))
 def knn_skill(
     states: NDArray,
     factors: NDArray,
@@ -301,8 +293,6 @@ def knn_skill(
         seed=seed,
     )
     if found.chance - found.oracle <= 0.05 * found.chance:
-        warnings.warn(
-            "knn_skill is undefined: neighbours in the true state are no nearer than chance.", stacklevel=2
-        )
+        warnings.warn("knn_skill is undefined: neighbours in the true state are no nearer than chance.", stacklevel=2)
         return float("nan")
     return (found.chance - found.latent) / (found.chance - found.oracle)

@@ -85,9 +85,7 @@ def ridge_path(x: NDArray, y: NDArray, alphas: NDArray) -> NDArray:
     One eigendecomposition x'x = V diag(l) V' gives them all: w = V diag(1 / (l + alpha)) V' x'y.
     """
     eigenvalues, vectors = np.linalg.eigh(x.T @ x)
-    shrunk = (vectors.T @ (x.T @ y)) / (
-        np.maximum(eigenvalues, 0.0)[:, None] + np.reshape(alphas, (-1, 1, 1))
-    )
+    shrunk = (vectors.T @ (x.T @ y)) / (np.maximum(eigenvalues, 0.0)[:, None] + np.reshape(alphas, (-1, 1, 1)))
     return vectors @ shrunk
 
 
@@ -164,9 +162,7 @@ def _mlp(
     shapes = [shape for a, b in pairwise(sizes) for shape in ((n_nets, a, b), (n_nets, 1, b))]
     numbers = [int(np.prod(shape)) for shape in shapes]
     theta, gradient, first, second = torch.zeros(4, sum(numbers))
-    w1, b1, w2, b2, w3, b3 = (
-        part.view(shape) for part, shape in zip(theta.split(numbers), shapes, strict=True)
-    )
+    w1, b1, w2, b2, w3, b3 = (part.view(shape) for part, shape in zip(theta.split(numbers), shapes, strict=True))
     gw1, gb1, gw2, gb2, gw3, gb3 = (
         part.view(shape) for part, shape in zip(gradient.split(numbers), shapes, strict=True)
     )

@@ -51,18 +51,14 @@ def nearest(
             far[candidates == position[part, None]] = np.inf
             found[part], distance[part] = _best(candidates, far, k)
     else:
-        out_of_reach = 10 * np.abs(pool).max() + 1
         for group, members in _groups(episodes[queries], np.bincount(episodes)):
-            z = pool[position[members]]
             inside = np.isin(owner, group)
-            inner = np.flatnonzero(inside)
-            own = pool[inner]
-            pool[inner] = out_of_reach
-            candidates, far = _search(z, pool, k)
-            pool[inner] = own
-            far[inside[candidates]] = np.inf
+            outer, inner = np.flatnonzero(~inside), np.flatnonzero(inside)
+            z = pool[position[members]]
+            candidates, far = _search(z, pool[outer], min(k, len(outer)))
+            candidates = outer[candidates]
             if len(group) > 1:
-                squares = (z**2).sum(axis=1)[:, None] + (own**2).sum(axis=1) - 2 * z @ own.T
+                squares = _squared_distances(z, pool[inner])
                 squares[episodes[queries[members], None] == owner[inner]] = np.inf
                 near, squares = _smallest(squares, min(k, len(inner)))
                 candidates = np.hstack([candidates, inner[near]])
@@ -93,6 +89,8 @@ def rows_by_episode(episodes: NDArray) -> list[NDArray]:
 
 
 def _search(queries: NDArray, pool: NDArray, k: int) -> tuple[NDArray, NDArray]:
+    if k == 0:
+        return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0))
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
@@ -104,6 +102,12 @@ def _search(queries: NDArray, pool: NDArray, k: int) -> tuple[NDArray, NDArray]:
 def _best(candidates: NDArray, distance: NDArray, k: int) -> tuple[NDArray, NDArray]:
     order = np.argsort(distance, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distance, order, axis=1)
+
+
+def _squared_distances(a: NDArray, b: NDArray) -> NDArray:
+    """Return |a|^2 - 2 a.b + |b|^2 as one matrix product."""
+    left = np.column_stack([a, (a**2).sum(axis=1), np.ones(len(a))])
+    return left @ np.column_stack([-2 * b, np.ones(len(b)), (b**2).sum(axis=1)]).T
 
 
 def _smallest(values: NDArray, k: int) -> tuple[NDArray, NDArray]:

@@ -83,8 +83,7 @@ class Encoder(nn.Module):
         """
         batch, leading = self._as_batch(np.asarray(observations))
         states = [
-            self(as_tensor(batch[start : start + CHUNK], self.device)).cpu()
-            for start in range(0, len(batch), CHUNK)
+            self(as_tensor(batch[start : start + CHUNK], self.device)).cpu() for start in range(0, len(batch), CHUNK)
         ]
         flat = torch.cat(states) if states else torch.empty(0, self.state_dim)
         return flat.numpy().reshape(*leading, self.state_dim)
@@ -146,7 +145,14 @@ class Encoder(nn.Module):
                 encoder = Encoder(EncoderNetwork(**config["network"]), config["observation"], config["provenance"])
         except SrlBenchError:
             raise
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (
+            json.JSONDecodeError,
+            UnicodeDecodeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             raise DataError(f"{folder}/config.json is damaged: {error!r}.") from error
         if sum(value.numel() for value in encoder.state_dict().values()) > MAX_PARAMETERS:
             raise DataError(f"{folder}/config.json asks for more than {MAX_PARAMETERS:,} parameters.")
@@ -176,9 +182,3 @@ def load_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Enco
 def observations_for(encoder: Encoder, rollouts: Rollouts) -> NDArray:
     """Return what the encoder reads out of rollouts: the images or the factors."""
     return rollouts.observations if encoder.observation == "pixels" else rollouts.factors.astype(np.float32)
-
-
-def encode_rollouts(encoder: Encoder, rollouts: Rollouts) -> NDArray[np.float32]:
-    """Return the states (N, d) of all rows."""
-    return encoder.encode(observations_for(encoder, rollouts))
-

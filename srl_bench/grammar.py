@@ -73,8 +73,8 @@ def _evaluate(node: ast.expr, text: str, state_dim: int | None) -> Any:
     match node:
         case ast.Constant(value=bool()):
             pass
-        case ast.Constant(value=int() | float()):
-            return float(node.value)
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
         case ast.Name():
             return _objective(node.id, {}, state_dim)
         case ast.Call(func=ast.Name(id="warmup"), args=[value, fraction], keywords=[]):

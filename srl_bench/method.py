@@ -68,7 +68,9 @@ class Method:
 
     def __str__(self) -> str:
         changed = [
-            f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if getattr(self, f.name) != f.default
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
         ]
         return self.name + (f"({', '.join(changed)})" if changed else "")
 

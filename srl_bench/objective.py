@@ -141,7 +141,7 @@ class Warmup:
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"the fraction of a warmup must be in (0, 1], not {self.fraction}.")
 
-    def __mul__(self, other: float | Loss | Objective) -> Any:
+    def __mul__(self, other: Any) -> Any:
         if isinstance(other, Warmup):
             raise ConfigError(f"{self} and {other} cannot be multiplied; give their product as one warm-up.")
         return Warmup(self.value * other, self.fraction) if isinstance(other, int | float) else other * self
@@ -221,9 +221,7 @@ class Objective:
         return -1.0 * self
 
     def __mul__(self, factor: float | Warmup) -> Objective:
-        return Objective(
-            tuple(dataclasses.replace(term, weight=factor * term.weight) for term in self.terms)
-        )
+        return Objective(tuple(dataclasses.replace(term, weight=factor * term.weight) for term in self.terms))
 
     __rmul__ = __mul__
 
@@ -233,9 +231,7 @@ class Objective:
         for term in self.terms:
             if (term.start, term.stop) != (None, None):
                 raise ConfigError(f"{term} already has a slice; slices cannot be nested.")
-        return Objective(
-            tuple(dataclasses.replace(term, start=index.start, stop=index.stop) for term in self.terms)
-        )
+        return Objective(tuple(dataclasses.replace(term, start=index.start, stop=index.stop) for term in self.terms))
 
     def __eq__(self, other: object) -> bool:
         """Objectives are equal if their printed forms are."""
@@ -263,9 +259,7 @@ class Objective:
         """Return the objective with one loss swapped; weights and slices stay."""
         self._require(name)
         return Objective(
-            tuple(
-                dataclasses.replace(term, loss=loss) if term.loss.name == name else term for term in self.terms
-            )
+            tuple(dataclasses.replace(term, loss=loss) if term.loss.name == name else term for term in self.terms)
         )
 
     def _require(self, name: str) -> None:

@@ -132,7 +132,7 @@ def pretrain(
         else:
             trainer = Trainer(chosen, objective, network, rollouts, config, folder)
             trainer.run()
-        encoder = Encoder(network.to("cpu", memory_format=torch.contiguous_format), chosen.observation, origin)
+        encoder = Encoder(network.to("cpu"), chosen.observation, origin)
         training = observations_for(encoder, rollouts)[rollouts.split == 0]
         encoder.standardise_on(encoder.encode(training))
     encoder.provenance["seconds"] = time.perf_counter() - started
@@ -206,7 +206,10 @@ class Trainer:
             while self.step < self.config.steps:
                 self.network.train()
                 _, values = self.method.training_step(
-                    self.objective, self._batch(self._sample(self.step), self.step), self.optimizer, self._progress()
+                    self.objective,
+                    self._batch(self._sample(self.step), self.step),
+                    self.optimizer,
+                    self._progress(),
                 )
                 for label, value in values.items():
                     running[label] = running.get(label, 0.0) + value.detach()
@@ -254,9 +257,7 @@ class Trainer:
     def _validate(self, trained: dict[str, float], speed: float) -> None:
         """Score the held-out episodes with the final weights of all terms, log, and write a checkpoint."""
         self.network.eval()
-        chunks = np.array_split(
-            self.validation_rows, max(1, len(self.validation_rows) // self.config.batch_size)
-        )
+        chunks = np.array_split(self.validation_rows, max(1, len(self.validation_rows) // self.config.batch_size))
         sums = dict.fromkeys(["total", *self.objective.labels], 0.0)
         for chunk in chunks:
             with torch.no_grad():
@@ -298,11 +299,11 @@ class Trainer:
         if self.config.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            with SummaryWriter(folder / "tensorboard") as board:  # type: ignore[no-untyped-call]
+            with SummaryWriter(folder / "tensorboard") as board:
                 for row in self.log:
                     if row["step"] == self.step:
                         for column in ("train", "validation", "gradient_norm"):
-                            board.add_scalar(f"{row['term']}/{column}", row[column], row["step"])  # type: ignore[no-untyped-call]
+                            board.add_scalar(f"{row['term']}/{column}", row[column], row["step"])
 
     def _save_checkpoint(self, path: Path) -> None:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}

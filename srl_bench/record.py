@@ -112,7 +112,11 @@ def record(
     }
     env.close()
     with atomic_folder(path) as folder, progress() as bar:
-        writer, done, task = RolloutWriter(folder), 0, bar.add_task(f"record {config.environment}", total=frames, status="")
+        writer, done, task = (
+            RolloutWriter(folder),
+            0,
+            bar.add_task(f"record {config.environment}", total=frames, status=""),
+        )
         for episode in _episodes(config, workers or os.cpu_count() or 1, plugins):
             steps = len(episode["rewards"]) - 1
             if done + steps > frames:

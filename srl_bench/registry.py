@@ -41,9 +41,7 @@ class Registry(Generic[T]):
         """
         place = f"{origin.__module__}.{origin.__qualname__}"
         if name in self._entries and self._entries[name][1] != place:
-            raise ConfigError(
-                f"{self.kind} name {name!r} of {place} is taken by {self._entries[name][1]}; rename one."
-            )
+            raise ConfigError(f"{self.kind} name {name!r} of {place} is taken by {self._entries[name][1]}; rename one.")
         self._entries[name] = (entry, place)
 
     def __getitem__(self, name: str) -> T:

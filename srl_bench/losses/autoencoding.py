@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srl_bench.batch import Batch
 from srl_bench.errors import ConfigError
@@ -18,11 +19,11 @@ def pixel_mse(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().flatten(1).mean(1)
 
 
-def pixel_nll(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
+def pixel_nll(prediction: Tensor, target: Tensor, sigma: Tensor | float) -> Tensor:
     """Return -log N(target; prediction, sigma^2 I) summed over pixels and channels, (B,)."""
     error = (prediction - target).square().flatten(1)
-    constant = 0.5 * error.shape[1] * math.log(2 * math.pi * sigma**2)
-    return error.sum(1) / (2 * sigma**2) + constant
+    variance = torch.as_tensor(sigma) ** 2
+    return error.sum(1) / (2 * variance) + 0.5 * error.shape[1] * (2 * math.pi * variance).log()
 
 
 class Reconstruction(Loss):
@@ -30,23 +31,26 @@ class Reconstruction(Loss):
 
     With the likelihood "mse" the error is averaged over pixels; with "gaussian" it is the negative
     log-likelihood of a Gaussian with standard deviation `sigma`, summed over pixels, as a variational
-    bound needs it.
+    bound needs it. With `sigma=0` the deviation is learned (Rybkin et al. 2021, 2006.13202); it starts at
+    that of the pixels from the mean image, so that no data set is too faint to be worth encoding.
     """
 
     likelihood: str = "mse"
-    sigma: float = 0.1
+    sigma: float = 0.0
 
-    needs = ("obs",)
+    needs: ClassVar[tuple[str, ...]] = ("obs",)
     symbol = r"\mathbb{E}\,\ell\left(g(s_t),\, o_t\right)"
 
     def __post_init__(self) -> None:
         if self.likelihood not in ("mse", "gaussian"):
             raise ConfigError(f"likelihood must be 'mse' or 'gaussian', not {self.likelihood!r}.")
-        if self.sigma <= 0:
-            raise ConfigError(f"sigma must be positive, not {self.sigma}.")
+        if self.sigma < 0:
+            raise ConfigError(f"sigma must be positive, or 0 to learn it, not {self.sigma}.")
 
     def build(self, spec: Spec) -> None:
         self.decoder = shared_decoder(spec)
+        if self.likelihood == "gaussian" and self.sigma == 0:
+            self.deviation = spec.shared("deviation", lambda: Deviation(spec.pixel_std))
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the reconstruction error of o_t."""
@@ -61,10 +65,22 @@ class Reconstruction(Loss):
         """Return (B,) the error of predicted images under the chosen likelihood."""
         if self.likelihood == "mse":
             return pixel_mse(prediction, target)
-        return pixel_nll(prediction, target, self.sigma)
+        return pixel_nll(prediction, target, self.sigma or self.deviation())
 
 
-def shared_decoder(spec: Spec) -> torch.nn.Module:
+class Deviation(nn.Module):
+    """The learned standard deviation of pixels around the decoded image, in [e^-4, e]."""
+
+    def __init__(self, initial: float) -> None:
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(initial)))
+
+    def forward(self) -> Tensor:
+        """Return the deviation, a scalar."""
+        return self.log_sigma.clamp(-4.0, 1.0).exp()
+
+
+def shared_decoder(spec: Spec) -> nn.Module:
     """Return the decoder that all reconstructing losses on one slice of the state share."""
     return spec.shared(
         "decoder",

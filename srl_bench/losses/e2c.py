@@ -6,6 +6,8 @@ are the same everywhere ("global").
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -31,9 +33,7 @@ def e2c_kl_per_sample(
     return 0.5 * (trace + quadratic - mean.shape[-1] + next_logvar.sum(-1) - log_determinant)
 
 
-def e2c_kl(
-    mean: Tensor, logvar: Tensor, v: Tensor, r: Tensor, next_mean: Tensor, next_logvar: Tensor
-) -> Tensor:
+def e2c_kl(mean: Tensor, logvar: Tensor, v: Tensor, r: Tensor, next_mean: Tensor, next_logvar: Tensor) -> Tensor:
     """Return KL[N(mean, A diag(exp logvar) A^T) || N(next_mean, diag(exp next_logvar))], A = I + v r^T.
 
     Args:
@@ -88,7 +88,7 @@ class NextReconstruction(Reconstruction):
 
     transition: str = "local"
 
-    needs = ("obs", "action", "next_obs")
+    needs: ClassVar[tuple[str, ...]] = ("obs", "action", "next_obs")
     variational = True
     symbol = r"\mathbb{E}\,\ell\left(g(A s_t + B a_t + c),\, o_{t+1}\right)"
 
@@ -111,7 +111,9 @@ class E2CTransition(Loss):
     needs = ("obs", "action", "next_obs")
     variational = True
     prevents_collapse = False
-    symbol = r"D_\mathrm{KL}\left[\mathcal{N}(A\mu_t + B a_t + c,\, A\Sigma_t A^\top)\,\Vert\,q(s_{t+1} \mid o_{t+1})\right]"
+    symbol = (
+        r"D_\mathrm{KL}\left[\mathcal{N}(A\mu_t + B a_t + c,\, A\Sigma_t A^\top)\,\Vert\,q(s_{t+1} \mid o_{t+1})\right]"
+    )
 
     def build(self, spec: Spec) -> None:
         self.model = _shared_transition(self, self.transition, spec)

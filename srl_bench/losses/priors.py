@@ -98,9 +98,7 @@ class Repeatability(Loss):
 
     needs = ("obs", "action", "next_obs")
     prevents_collapse = False
-    symbol = (
-        r"\mathbb{E}_{a_i = a_j}\, e^{-\lVert s_i - s_j \rVert^2} \lVert \Delta s_i - \Delta s_j \rVert^2"
-    )
+    symbol = r"\mathbb{E}_{a_i = a_j}\, e^{-\lVert s_i - s_j \rVert^2} \lVert \Delta s_i - \Delta s_j \rVert^2"
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the scalar `repeatability`."""

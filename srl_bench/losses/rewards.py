@@ -39,11 +39,12 @@ class Reward(Loss):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the weighted error of the predicted reward."""
+        values = self.get_buffer("values")
         prediction = self.model(torch.cat([batch.state, batch.next_state], dim=1))
         if not self.classes:
-            reward = (batch.reward - self.values.mean()) / self.values.std()
+            reward = (batch.reward - values.mean()) / values.std()
             return functional.huber_loss(prediction[:, 0], reward, reduction="none")
-        labels = torch.searchsorted(self.values, batch.reward).clamp(max=len(self.values) - 1)
-        counts = torch.bincount(labels, minlength=len(self.values))
+        labels = torch.searchsorted(values, batch.reward).clamp(max=len(values) - 1)
+        counts = torch.bincount(labels, minlength=len(values))
         weights = len(labels) / (counts[labels] * (counts > 0).sum())
         return weights * functional.cross_entropy(prediction, labels, reduction="none")

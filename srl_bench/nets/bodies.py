@@ -57,7 +57,6 @@ def require_image(name: str, shape: tuple[int, ...], minimum: int) -> tuple[int,
     """
     if len(shape) != 3 or min(shape[:2]) < minimum:
         raise ConfigError(
-            f"the body {name!r} takes images (H, W, C) of at least {minimum} pixels, not observations of "
-            f"shape {shape}."
+            f"the body {name!r} takes images (H, W, C) of at least {minimum} pixels, not observations of shape {shape}."
         )
     return shape[0], shape[1], shape[2]

@@ -31,7 +31,11 @@ class EncoderNetwork(nn.Module):
     input_offset: Tensor
 
     def __init__(
-        self, observation_shape: tuple[int, ...], state_dim: int, body: str = "nature", variational: bool = False
+        self,
+        observation_shape: tuple[int, ...],
+        state_dim: int,
+        body: str = "nature",
+        variational: bool = False,
     ) -> None:
         super().__init__()
         self.config = {

@@ -150,9 +150,7 @@ def test_the_gripper_points_down_at_the_start():
     env = KukaButton(obs_type="state")
     for seed in range(30):
         env.reset(seed=seed)
-        orientation = p.getLinkState(
-            env._robot, 7, computeForwardKinematics=True, physicsClientId=env._world
-        )[5]
+        orientation = p.getLinkState(env._robot, 7, computeForwardKinematics=True, physicsClientId=env._world)[5]
         axis = np.array(p.getMatrixFromQuaternion(orientation)).reshape(3, 3)[:, 2]
         assert axis @ [0, 0, -1] > 0.999
 

@@ -67,9 +67,7 @@ def test_gymnasium_and_sb3_accept_it(cls, action_type, obs_type, reward_type):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # the state is unbounded, and the checkers advise against infinite bounds
-        warnings.filterwarnings(
-            "ignore", message=".*Box observation space (min|max)imum value is.*infinity.*"
-        )
+        warnings.filterwarnings("ignore", message=".*Box observation space (min|max)imum value is.*infinity.*")
         check_env(env.unwrapped)
         check_env_sb3(env.unwrapped)
     env.close()
@@ -109,9 +107,7 @@ def test_reset_takes_no_options():
         MobileRobot().reset(options={"start": (1, 1)})
 
 
-@pytest.mark.parametrize(
-    ("cls", "action_type"), [(cls, name) for cls in ENVIRONMENTS for name in cls.action_sizes]
-)
+@pytest.mark.parametrize(("cls", "action_type"), [(cls, name) for cls in ENVIRONMENTS for name in cls.action_sizes])
 def test_bad_actions_are_errors(cls, action_type):
     env = cls(action_type=action_type, obs_type="state")
     env.reset(seed=0)

@@ -147,9 +147,7 @@ def test_constant_factor_is_left_out():
 def test_constant_latents():
     latents = np.full((100, 2), 0.3)
     assert gtc(latents, GRID) == {"mean": 0, "factor_0": 0, "factor_1": 0}
-    assert (
-        mig(latents, GRID) == mig_sup(latents, GRID) == modularity(latents, GRID) == sap(latents, GRID) == 0
-    )
+    assert mig(latents, GRID) == mig_sup(latents, GRID) == modularity(latents, GRID) == sap(latents, GRID) == 0
     assert np.isnan(list(dci_mi(latents, GRID).values())).all()
     states, factors, split = split_grid(latents, GRID)
     scores = dci(states, factors, split=split)
@@ -175,9 +173,7 @@ def test_one_dimension_holds_both_factors():
     assert mig_sup(latents, GRID, bins=100) == pytest.approx(0, abs=1e-12)
     assert modularity(latents, GRID, bins=100) == pytest.approx(0, abs=1e-12)
     assert dci_mi(latents, GRID, bins=100)["D"] == pytest.approx(0, abs=1e-9)
-    assert gtc(latents, GRID) == pytest.approx(
-        {"mean": 0.5472705, "factor_0": 0.995037, "factor_1": 0.099504}, 1e-5
-    )
+    assert gtc(latents, GRID) == pytest.approx({"mean": 0.5472705, "factor_0": 0.995037, "factor_1": 0.099504}, 1e-5)
 
 
 def test_two_copies_of_one_factor():

@@ -38,9 +38,7 @@ def test_subset_of_queries():
     random = np.random.default_rng(2)
     points, episodes = random.normal(size=(2000, 3)), np.arange(2000) // 50
     queries = random.choice(2000, 90, replace=False)
-    np.testing.assert_array_equal(
-        nearest(points, 4, episodes, queries)[0], by_hand(points, 4, episodes)[queries]
-    )
+    np.testing.assert_array_equal(nearest(points, 4, episodes, queries)[0], by_hand(points, 4, episodes)[queries])
 
 
 def test_every_partner_can_be_asked_for():

@@ -144,9 +144,7 @@ def test_reference(name):
             expected, found = np.maximum(expected, 0), np.maximum(found, 0)
         tolerance = max(entry["tol_abs"], WIDER.get(key, 0))
         compared += expected.size
-        if found.shape != expected.shape or not np.allclose(
-            found, expected, rtol=0, atol=tolerance, equal_nan=True
-        ):
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
             failures.append(f"{key}: {found} instead of {expected} +- {tolerance}")
     print(f"{name}: {compared} values compared, {len(failures)} keys differ")
     assert not failures, "\n".join(failures)

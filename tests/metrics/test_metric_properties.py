@@ -49,9 +49,7 @@ def test_row_order_does_not_matter(seed):
     order = np.random.default_rng(seed).permutation(300)
     for name, score in CHEAP.items():
         if name != "ridge_r2":
-            assert score(states[order], factors[order]) == pytest.approx(score(states, factors), abs=1e-9), (
-                name
-            )
+            assert score(states[order], factors[order]) == pytest.approx(score(states, factors), abs=1e-9), name
 
 
 @settings(max_examples=8, deadline=None)
@@ -134,9 +132,7 @@ def test_standardised_blocks_weigh_factors_equally():
         [random.normal(size=500) * 99, random.uniform(-3, 3, 500), random.integers(0, 4, 500), np.ones(500)],
         1,
     )
-    columns, owners = common.standardised_blocks(
-        factors, ["continuous", "angular", "categorical", "continuous"]
-    )
+    columns, owners = common.standardised_blocks(factors, ["continuous", "angular", "categorical", "continuous"])
     np.testing.assert_array_equal(owners, [0, 1, 1, 2, 2, 2, 2, 3])
     np.testing.assert_allclose(np.bincount(owners, columns.var(axis=0)), [1, 1, 1, 0])
     np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-12)
@@ -178,9 +174,7 @@ def test_ceiling_and_floor_frame_a_score():
 
 def test_angular_ceiling_bins_codes_as_factors():
     angle = np.random.default_rng(0).uniform(-np.pi / 2, np.pi / 2, (1000, 2))
-    information, entropies = mutual_information(
-        angle, angle, kinds=["angular"] * 2, code_kinds=["angular"] * 2
-    )
+    information, entropies = mutual_information(angle, angle, kinds=["angular"] * 2, code_kinds=["angular"] * 2)
     np.testing.assert_allclose(np.diag(information), entropies)
 
 
@@ -242,9 +236,7 @@ def test_network_probe_reads_what_a_line_cannot():
 
 
 def test_package_exports_registered_metrics():
-    assert {"knn_mse", "knn_mse_norm", "knn_skill", "gtc", "ridge_r2", "mlp_r2", "mig", "sap", "dci"} <= set(
-        dir(room)
-    )
+    assert {"knn_mse", "knn_mse_norm", "knn_skill", "gtc", "ridge_r2", "mlp_r2", "mig", "sap", "dci"} <= set(dir(room))
     assert METRICS["knn_mse_norm"].function is knn_mse_norm
     assert METRICS["mlp_r2"].shifts == METRICS["dci"].shifts == 1
     assert METRICS["knn_skill"].needs == ("episode_ids", "kinds", "roles", "seed")

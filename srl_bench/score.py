@@ -1,0 +1,169 @@
+"""Score a frozen encoder on held-out episodes with every registered metric.
+
+Probes are fitted on training episodes, chosen on validation episodes and reported on test episodes; all other
+metrics see test episodes only. Every value comes with its ceiling (the ground truth as the representation)
+and its floor (states paired with the wrong moments), computed on the same rows.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from srl_bench.encoder import Encoder, observations_for
+from srl_bench.errors import DataError
+from srl_bench.metrics import common
+from srl_bench.pretrain import torch_threads
+from srl_bench.progress import progress
+from srl_bench.registry import METRICS, Metric
+from srl_bench.rollouts import Rollouts
+
+FEW_EPISODES = 100
+
+
+def score(
+    encoder: Encoder,
+    rollouts: Rollouts,
+    *,
+    metrics: Iterable[str] | None = None,
+    max_rows: int = 10_000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+) -> pd.Series:
+    """Return one value per metric, by name; "ridge_r2.robot_x" is the value of a single factor.
+
+    The arguments and errors are those of `score_records`.
+    """
+    records = score_records(
+        encoder, rollouts, metrics=metrics, max_rows=max_rows, seed=seed, allow_overlap=allow_overlap
+    )
+    return pd.Series({name: record["value"] for name, record in records.items()}, dtype=float, name="value")
+
+
+def score_records(
+    encoder: Encoder,
+    rollouts: Rollouts,
+    *,
+    metrics: Iterable[str] | None = None,
+    max_rows: int = 10_000,
+    seed: int = 0,
+    allow_overlap: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Score an encoder and return a record per value.
+
+    Args:
+        encoder: what to score.
+        rollouts: data whose validation and test episodes the encoder has not seen.
+        metrics: names of metrics; by default all that are registered.
+        max_rows: larger data are thinned to this many evenly spaced rows; neighbouring frames say the same.
+        seed: seed of probes and of random tie breaking.
+        allow_overlap: score even if the encoder was trained on test episodes of these data.
+
+    Returns:
+        By name: value, ceiling, floor, normalised = (value - floor) / (ceiling - floor), better, range,
+        version, n_rows, n_episodes, skipped (constant factors), warnings and seconds.
+
+    Raises:
+        UnknownNameError: a metric is not registered.
+        DataError: the data do not fit the encoder, are too few, or were used to train it.
+    """
+    chosen = [METRICS[name] for name in (metrics if metrics is not None else METRICS)]
+    _check_overlap(encoder, rollouts, allow_overlap)
+    kept = np.unique(np.linspace(0, len(rollouts) - 1, min(max_rows, len(rollouts))).astype(np.int64))
+    split = rollouts.split[kept]
+    common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
+    states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
+    factors = rollouts.factors[kept]
+    table = rollouts.factor_table
+    context = {
+        "episode_ids": rollouts.episode_ids[kept],
+        "steps": rollouts.steps[kept],
+        "split": split,
+        "kinds": [factor.kind for factor in table],
+        "roles": [factor.role for factor in table],
+        "names": [factor.name for factor in table],
+        "actions": rollouts.actions[kept],
+        "rewards": rollouts.rewards[kept],
+        "seed": seed,
+    }
+    records: dict[str, dict[str, Any]] = {}
+    with torch_threads(1), progress() as bar:
+        task = bar.add_task("score", total=len(chosen), status="")
+        for item in chosen:
+            bar.update(task, status=item.name)
+            # A metric that splits the rows itself gets all of them, any other the test rows.
+            rows = slice(None) if "split" in item.needs else np.flatnonzero(split == 2)
+            needs = {
+                name: value[rows] if isinstance(value, np.ndarray) else value
+                for name, value in context.items()
+                if name in item.needs
+            }
+            records |= _score_one(item, states[rows], factors[rows], needs, rollouts)
+            bar.advance(task)
+    return records
+
+
+def _score_one(
+    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], rollouts: Rollouts
+) -> dict[str, dict[str, Any]]:
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values = _flatten(item.name, item.function(states, factors, **needs))
+        kinds = needs.get("kinds")
+        other = {name: value for name, value in needs.items() if name != "kinds"}
+        ceilings = _flatten(item.name, common.ceiling(item.function, factors, kinds, **other))
+        floors = _flatten(item.name, common.floor(item.function, states, factors, item.shifts, **needs))
+    seconds = time.perf_counter() - started
+    n_episodes = len(rollouts.info["split"]["test"])
+    notes = sorted({str(warning.message) for warning in caught})
+    if n_episodes < FEW_EPISODES and any(factor.scope == "episode" for factor in rollouts.factor_table):
+        notes.append(f"factors that are constant within an episode have only {n_episodes} test samples")
+    names = [factor.name for factor in rollouts.factor_table]
+    constant = [name for name, varies in zip(names, common.varying_factors(factors), strict=True) if not varies]
+    return {
+        name: {
+            "value": value,
+            "ceiling": ceilings[name],
+            "floor": floors[name],
+            "normalised": _normalise(value, floors[name], ceilings[name]),
+            "better": item.better,
+            "range": list(item.range),
+            "version": item.version,
+            "shifts": item.shifts,
+            "n_rows": len(states),
+            "n_episodes": n_episodes,
+            "skipped": constant,
+            "warnings": notes,
+            "seconds": seconds,
+        }
+        for name, value in values.items()
+    }
+
+
+def _flatten(name: str, result: float | dict[str, float]) -> dict[str, float]:
+    if isinstance(result, dict):
+        return {name if key == "mean" else f"{name}.{key}": float(value) for key, value in result.items()}
+    return {name: float(result)}
+
+
+def _normalise(value: float, floor: float, ceiling: float) -> float:
+    """Return the position between floor and ceiling; NaN where the two are too close to tell."""
+    return (value - floor) / (ceiling - floor) if abs(ceiling - floor) > 0.05 else float("nan")
+
+
+def _check_overlap(encoder: Encoder, rollouts: Rollouts, allow_overlap: bool) -> None:
+    if allow_overlap or encoder.provenance.get("data_hash") != rollouts.data_hash:
+        return
+    held_out = {*rollouts.info["split"]["val"], *rollouts.info["split"]["test"]}
+    seen = held_out & set(encoder.provenance.get("training_episodes", ()))
+    if seen:
+        raise DataError(
+            f"the encoder was trained on {len(seen)} of the episodes it would be scored on; score it on other "
+            "data, or pass allow_overlap=True for an in-sample score."
+        )
