@@ -25,11 +25,15 @@ _HOMES = {
     "Method": "method",
     "Objective": "objective",
     "Rollouts": "rollouts",
-    "TrainConfig": "pretrain",
+    "RLConfig": "config",
+    "RecordConfig": "config",
+    "Suite": "config",
+    "TrainConfig": "config",
     "Warmup": "objective",
     "body": "registry",
     "encode": "vecenv",
     "load_encoder": "encoder",
+    "load_suite": "config",
     "load_plugin": "registry",
     "make_vec_env": "vecenv",
     "method": "registry",
@@ -45,12 +49,13 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])
 
 if TYPE_CHECKING:
+    from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig
     from srl_bench.encoder import Encoder, load_encoder
     from srl_bench.factors import Factor
     from srl_bench.grammar import parse
     from srl_bench.method import Method
     from srl_bench.objective import Loss, Objective, Warmup
-    from srl_bench.pretrain import TrainConfig, pretrain
+    from srl_bench.pretrain import pretrain
     from srl_bench.record import record
     from srl_bench.registry import body, load_plugin, method, metric
     from srl_bench.rollouts import Rollouts, open_rollouts

@@ -12,9 +12,9 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srl_bench.batch import Batch, ResidentData
+from srl_bench.config import TrainConfig, options
 from srl_bench.encoder import Encoder, load_encoder, observations_for
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import Method, as_objective, describe, resolve
@@ -39,51 +40,13 @@ STATISTICS_ROWS = 2048
 REPORT_EVERY = 50
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings that all methods of a comparison share."""
-
-    latent_dim: int = 32
-    """Dimensions of the state."""
-    steps: int = 4_000
-    """Gradient steps."""
-    batch_size: int = 64
-    """Transitions per step."""
-    learning_rate: float | None = None
-    """Step size of Adam; by default the method's own."""
-    body: str = "nature"
-    """Network body of the encoder."""
-    seed: int = 0
-    """Seed of initialisation, batches and noise."""
-    keep: Literal["best", "last"] = "best"
-    """Which weights to freeze: those with the lowest validation loss, or the last."""
-    validate_every: int = 250
-    """Steps between validations; each one also writes a checkpoint."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of convolutions; "auto" is bfloat16 where the device computes it faster."""
-    device: str = "auto"
-    """"cpu", "cuda", or "auto"."""
-    threads: int = 1
-    """CPU threads; more than one is slower beside other jobs."""
-    tensorboard: bool = False
-    """Also log to TensorBoard."""
-
-    def __post_init__(self) -> None:
-        for name in ("latent_dim", "steps", "batch_size", "validate_every", "threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name, accepted in (("keep", ("best", "last")), ("precision", ("auto", "float32", "bfloat16"))):
-            if getattr(self, name) not in accepted:
-                raise ConfigError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}.")
-
-
 def pretrain(
     method: str | Method | Objective | Loss,
     rollouts: Rollouts,
     *,
     out: str | Path | None = None,
     config: TrainConfig | None = None,
-    **options: Any,
+    **settings: Any,
 ) -> Encoder:
     """Train an encoder on the training episodes and return it frozen.
 
@@ -92,19 +55,16 @@ def pretrain(
             ("inverse + autoencoder[:12]"), a `Method`, or an `Objective`.
         rollouts: the data.
         out: folder for the encoder, `train.csv` and the checkpoint, from which an interrupted call resumes.
-        config: the settings; `options` are its fields, given singly.
+        config: the settings as one object; `settings` are its fields, given singly.
 
     Raises:
         ConfigError: the method or an option is wrong.
         DataError: the data lack what the method needs.
         TrainingError: the loss is not finite.
     """
-    if config is not None and options:
-        raise ConfigError("give either config or single options, not both.")
-    try:
-        config = config or TrainConfig(**options)
-    except TypeError as error:
-        raise ConfigError(f"{error}; the options are {', '.join(TrainConfig.__dataclass_fields__)}.") from error
+    if config is not None and settings:
+        raise ConfigError("give either config or single settings, not both.")
+    config = config or options(TrainConfig, settings)
     chosen = resolve(method)
     folder = Path(out) if out is not None else None
     shape = rollouts.observations.shape[1:] if chosen.observation == "pixels" else rollouts.factors.shape[1:]

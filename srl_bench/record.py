@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from srl_bench.config import RecordConfig, options
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.progress import progress
 from srl_bench.registry import load_plugin
@@ -20,34 +21,6 @@ from srl_bench.rollouts import Rollouts, RolloutWriter, atomic_folder, open_roll
 from srl_bench.seeding import derive_seed, generator
 
 Policy = Callable[[gymnasium.Env, np.random.Generator], Any]
-
-
-@dataclass(frozen=True)
-class RecordConfig:
-    """What to record; two recordings with equal configurations hold the same bytes."""
-
-    environment: str = "srl_bench/MobileRobot-v0"
-    """Gymnasium id of the environment."""
-    frames: int = 20_000
-    """Environment steps in all; each episode adds its final observation."""
-    seed: int = 0
-    """Seed of episodes, policy and split."""
-    policy: str = "random"
-    """"random", or "scripted": toward the target, with noise."""
-    noise: float = 0.3
-    """Share of random actions in the scripted policy, in [0, 1]."""
-    max_steps: int = 100
-    """Episodes are cut after this many steps (apart from the environment's own limit)."""
-    environment_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the environment, such as image_size."""
-
-    def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise UnknownNameError("policy", self.policy, POLICIES)
-        if self.frames < 1 or self.max_steps < 1:
-            raise ConfigError(f"frames ({self.frames}) and max_steps ({self.max_steps}) must be at least 1.")
-        if not 0 <= self.noise <= 1:
-            raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
 
 
 def _random(env: gymnasium.Env, rng: np.random.Generator) -> Any:
@@ -72,12 +45,12 @@ def record(
     out: str | Path | None = None,
     workers: int | None = None,
     plugins: tuple[str, ...] = (),
-    **options: Any,
+    **settings: Any,
 ) -> Rollouts:
     """Record rollouts of an environment, or open them if `out` already holds the same recording.
 
     Args:
-        environment, frames, seed: see `RecordConfig`; `options` are its other fields.
+        environment, frames, seed: see `RecordConfig`; `settings` are its other fields.
         out: folder of the data set; by default `data/<environment>-<hash of the configuration>`.
         workers: processes that run episodes (default: one per core); the data do not depend on it.
         plugins: plug-ins that register the environment.
@@ -86,7 +59,7 @@ def record(
         ConfigError: an option is wrong, or the environment is unknown.
         DataError: `out` holds another recording or a damaged one.
     """
-    config = RecordConfig(environment=environment, frames=frames, seed=seed, **options)
+    config = options(RecordConfig, {"environment": environment, "frames": frames, "seed": seed, **settings})
     for plugin in plugins:
         load_plugin(plugin)
     path = Path(out) if out is not None else Path("data") / recording_name(config)

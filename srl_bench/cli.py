@@ -1,0 +1,387 @@
+"""The command line: `srl-bench COMMAND --help` shows options and an example of each command."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, TrainConfig, load_suite
+from srl_bench.errors import SrlBenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+Plugins = Annotated[tuple[str, ...], arg(metavar="FILE|MODULE")]
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def record(
+    config: Annotated[RecordConfig, arg(name="")],
+    out: Path | None = None,
+    workers: int | None = None,
+    plugin: Plugins = (),
+) -> None:
+    """Record rollouts of an environment.
+
+    Example: srl-bench record --environment srl_bench/KukaButton-v0 --frames 20000 --out data/kuka
+
+    Args:
+        config: what to record.
+        out: folder of the data set (default: data/<environment>-<hash>).
+        workers: processes that run episodes (default: one per core); the data do not depend on it.
+        plugin: Python files or modules with plug-ins.
+    """
+    from dataclasses import asdict
+
+    from srl_bench.record import record
+
+    print(record(out=out, workers=workers, plugins=plugin, **asdict(config)).path)
+
+
+@app.command
+def pretrain(
+    data: Positional[Path],
+    out: Path,
+    config: Annotated[TrainConfig, arg(name="")],
+    method: str = "autoencoder",
+    plugin: Plugins = (),
+) -> None:
+    """Train an encoder on recorded rollouts and freeze it.
+
+    Example: srl-bench pretrain data/kuka --method "vae(beta=4)" --steps 8000 --out encoders/vae
+
+    Args:
+        data: folder that `record` wrote.
+        out: folder for the encoder, its log and checkpoint; an interrupted training resumes.
+        config: settings of the training.
+        method: a method, with options in brackets, or an expression such as "inverse + autoencoder[:28]".
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.pretrain import pretrain
+
+    _load(plugin)
+    pretrain(method, _open(data), out=out, config=config)
+    print(out / "encoder")
+
+
+@app.command
+def score(
+    encoder: Positional[Path],
+    data: Positional[Path],
+    metrics: tuple[str, ...] | None = None,
+    seed: int = 0,
+    allow_overlap: bool = False,
+    plugin: Plugins = (),
+) -> None:
+    """Score a frozen encoder on the held-out episodes of a data set.
+
+    Example: srl-bench score encoders/vae/encoder data/kuka --metrics ridge_r2 knn_mse_norm
+
+    Args:
+        encoder: folder of a saved encoder.
+        data: folder that `record` wrote.
+        metrics: metrics to compute (default: all).
+        seed: seed of the probes.
+        allow_overlap: score even on episodes that the encoder was trained on.
+        plugin: Python files or modules with plug-ins.
+    """
+    from rich.table import Table
+
+    from srl_bench.encoder import load_encoder
+    from srl_bench.score import score_records
+
+    _load(plugin)
+    records = score_records(load_encoder(encoder), _open(data), metrics=metrics, seed=seed, allow_overlap=allow_overlap)
+    table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
+    for name, record in records.items():
+        table.add_row(name, *(f"{record[key]:.4g}" for key in ("value", "ceiling", "floor")), record["better"])
+    _print(table)
+    for note in sorted({note for record in records.values() for note in record["warnings"]}):
+        print(f"note: {note}", file=sys.stderr)
+
+
+@app.command
+def train(
+    encoder: Positional[str],
+    out: Path,
+    config: Annotated[RLConfig, arg(name="")],
+    environment: str | None = None,
+    plugin: Plugins = (),
+) -> None:
+    """Train an agent on a frozen encoder, and evaluate it as it learns.
+
+    Example: srl-bench train encoders/vae/encoder --steps 100000 --out agents/vae
+
+    Args:
+        encoder: folder of a saved encoder, or raw_pixels for an agent that learns from images end to end.
+        out: folder for evaluations and the agent's weights.
+        config: settings of the agent.
+        environment: Gymnasium id (default: the one that the encoder was trained on).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.encoder import load_encoder
+    from srl_bench.errors import ConfigError
+    from srl_bench.rl import Source, train_agent
+
+    _load(plugin)
+    source: Source = RAW_PIXELS if encoder == RAW_PIXELS else load_encoder(encoder)  # type: ignore[assignment]
+    origin = {} if isinstance(source, str) else source.provenance
+    chosen = environment or origin.get("environment")
+    if chosen is None:
+        raise ConfigError("raw_pixels belongs to no environment; give one with --environment.")
+    kwargs = origin.get("environment_kwargs") if chosen == origin.get("environment") else None
+    table = train_agent(chosen, source, environment_kwargs=kwargs, out=out, config=config)
+    print(table.groupby("step")[["return", "length"]].mean().round(2).to_string())
+
+
+@app.command
+def run(
+    suite: Positional[str] = "quick",
+    jobs: int = 1,
+    root: Path = Path("runs"),
+    method: tuple[str, ...] = (),
+    against: str = "zoo",
+    plugin: Plugins = (),
+) -> None:
+    """Run a suite: record, pretrain, score, train agents, and write the table and the figures.
+
+    Example: srl-bench run quick --jobs 2
+    Example: srl-bench run quick --plugin my_loss.py --method "MyLoss + autoencoder[:28]" --against zoo
+
+    Args:
+        suite: a built-in suite (quick), or a YAML file.
+        jobs: cells that run at once, one thread each.
+        root: results go to ROOT/<suite>.
+        method: your methods or expressions, added to the comparison.
+        against: whom to compare them with: zoo (the methods of the suite), or a comma-separated list.
+        plugin: Python files or modules with plug-ins.
+    """
+    _load(plugin)
+    chosen = load_suite(suite)
+    if method:
+        zoo = chosen.methods if against == "zoo" else tuple(name.strip() for name in against.split(","))
+        chosen = replace(chosen, methods=(*method, *(name for name in zoo if name not in method)))
+    failed = _run_cells(chosen, jobs, root, plugin)
+    folder = root / chosen.name
+    _publish(folder)
+    if failed:
+        raise SystemExit(f"{failed} cell(s) failed; see error.txt in their folders. Run again to retry them.")
+
+
+def _run_cells(suite: object, jobs: int, root: Path, plugin: tuple[str, ...]) -> int:
+    from srl_bench.benchmark import Cell
+    from srl_bench.benchmark import run as run_suite
+    from srl_bench.progress import progress
+
+    failed = 0
+    with progress() as bar:
+        task = bar.add_task("cells", total=None, status="")
+
+        def on_start(todo: int, finished: int) -> None:
+            bar.update(task, total=todo + finished, completed=finished)
+
+        def on_done(cell: Cell, error: str) -> None:
+            nonlocal failed
+            failed += bool(error)
+            bar.advance(task)
+            mark = f"[red]failed[/red] {error}" if error else "[green]done[/green]"
+            bar.console.print(f"{cell.environment} {cell.method} seed {cell.seed}: {mark}", highlight=False)
+
+        run_suite(suite, jobs=jobs, root=root, plugins=plugin, on_start=on_start, on_done=on_done)  # type: ignore[arg-type]
+    return failed
+
+
+@app.command
+def table(
+    run: Positional[Path],
+    form: Literal["terminal", "md", "tex", "csv"] = "terminal",
+    metric: str | None = None,
+) -> None:
+    """Show the comparison table of a suite.
+
+    Example: srl-bench table runs/quick --form tex
+    Example: srl-bench table runs/quick --metric ridge_r2
+
+    Args:
+        run: folder of the suite's results.
+        form: terminal, or text to paste: md, tex (booktabs), csv.
+        metric: show the values per factor of this metric instead (gtc, ridge_r2, mlp_r2).
+    """
+    from srl_bench.results import load_results, per_factor, render
+
+    results = load_results(run)
+    for environment in results["environment"].unique():
+        if metric is not None:
+            print(f"{environment}: {metric}\n{per_factor(results, environment, metric).round(3).to_string()}\n")
+        elif form == "terminal":
+            _print(_rich_table(results, environment))
+        else:
+            print(render(results, environment, form))
+
+
+@app.command(name="list")
+def list_(
+    kind: Positional[Literal["methods", "losses", "metrics", "environments", "bodies", "suites", "algos"]],
+    plugin: Plugins = (),
+) -> None:
+    """List what is registered.
+
+    Example: srl-bench list methods
+
+    Args:
+        kind: methods, losses, metrics, environments, bodies, suites or algos.
+        plugin: Python files or modules with plug-ins.
+    """
+    _load(plugin)
+    for name, summary in _entries(kind):
+        print(f"{name:28}{summary}")
+
+
+def _entries(kind: str) -> list[tuple[str, str]]:
+    import gymnasium
+
+    import srl_bench.environments  # noqa: F401
+    from srl_bench import registry
+    from srl_bench.config import SUITES
+
+    if kind == "environments":
+        return [(name, "") for name in sorted(gymnasium.registry) if name.startswith("srl_bench/")]
+    if kind == "suites":
+        return [(file.stem, file.read_text().splitlines()[0].lstrip("# ")) for file in sorted(SUITES.glob("*.yaml"))]
+    if kind == "algos":
+        return [("ppo", "Proximal policy optimisation (Schulman et al. 2017), stable_baselines3.PPO")]
+    chosen = {
+        "methods": registry.METHODS,
+        "losses": registry.LOSSES,
+        "metrics": registry.METRICS,
+        "bodies": registry.BODIES,
+    }[kind]
+
+    def first_line(entry: object) -> str:
+        documented = getattr(entry, "function", entry)
+        module = sys.modules[documented.__module__].__doc__ if kind == "methods" else documented.__doc__
+        return (module or "").strip().splitlines()[0] if module else ""
+
+    return [(name, first_line(chosen[name])) for name in chosen]
+
+
+@app.command
+def info(data: Positional[Path]) -> None:
+    """Describe a data set or a saved encoder.
+
+    Example: srl-bench info data/kuka
+
+    Args:
+        data: folder that `record` wrote, or folder of a saved encoder.
+    """
+    import json
+
+    from rich.table import Table
+
+    if (data / "config.json").is_file():
+        from srl_bench.encoder import load_encoder
+
+        encoder = load_encoder(data)
+        print(f"encoder of {encoder.observation_shape} {encoder.observation}, state of {encoder.state_dim} dimensions")
+        print(json.dumps(encoder.provenance, indent=1))
+        return
+    rollouts = _open(data)
+    counts = ", ".join(f"{len(part)} {name}" for name, part in rollouts.info["split"].items())
+    print(f"{rollouts.environment} {rollouts.environment_kwargs or ''}")
+    print(
+        f"{len(rollouts):,} observations {rollouts.observations.shape[1:]}, {rollouts.n_episodes} episodes ({counts})"
+    )
+    print(f"sha256 of the data {rollouts.data_hash[:16]}")
+    print(f"rewards {_counts(rollouts.rewards[rollouts.steps < len(rollouts)])}")
+    table = Table("factor", "unit", "scope", "kind", "min", "max", "distinct")
+    for index, factor in enumerate(rollouts.factor_table):
+        column = rollouts.factors[:, index]
+        distinct = len(set(column.tolist()))
+        table.add_row(
+            factor.name, factor.unit, factor.scope, factor.kind,
+            f"{column.min():.3g}", f"{column.max():.3g}", str(distinct),
+        )  # fmt: skip
+    _print(table)
+
+
+def _counts(values: object) -> str:
+    import numpy as np
+
+    distinct, counts = np.unique(values, return_counts=True)  # type: ignore[call-overload]
+    if len(distinct) > 8:
+        return f"{distinct.min():.3g} to {distinct.max():.3g}, {len(distinct)} distinct"
+    return ", ".join(f"{value:g}: {count:,}" for value, count in zip(distinct, counts, strict=True))
+
+
+def _publish(folder: Path) -> None:
+    """Print the table of a suite, and write tables and figures beside its cells."""
+    from srl_bench.report.figures import write_figures
+    from srl_bench.results import load_results, write_tables
+
+    results = load_results(folder)
+    write_tables(results, folder)
+    for environment in results["environment"].unique():
+        _print(_rich_table(results, environment))
+    figures = write_figures(folder, results, folder / "figures")
+    print(f"tables in {folder}, figures {', '.join(str(path) for path in figures)}")
+
+
+def _rich_table(results: pd.DataFrame, environment: str) -> Table:
+    from rich.table import Table
+
+    from srl_bench.results import formatted
+
+    text = formatted(results, environment)
+    table = Table(title=f"{environment}, means over {results['seed'].nunique()} seed(s), held-out episodes")
+    for column in text.columns:
+        table.add_column(str(column), justify="left" if column == "method" else "right", no_wrap=column == "method")
+    for row in text.itertuples(index=False):
+        table.add_row(*map(str, row))
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # A table in a file should not be squeezed into the 80 columns of an absent terminal.
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def _open(path: Path) -> object:
+    from srl_bench.rollouts import open_rollouts
+
+    return open_rollouts(path)
+
+
+def _load(plugins: tuple[str, ...]) -> None:
+    from srl_bench.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+
+
+def main() -> None:
+    """Run the command line; errors a user can act on are one line, without traceback."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"] and "--suite" in arguments:  # `run --suite quick` is `run quick`
+        arguments.remove("--suite")
+    try:
+        app.cli(
+            prog="srl-bench", description="Benchmark state representation learning for robot control.", args=arguments
+        )
+    except SrlBenchError as error:
+        raise SystemExit(f"srl-bench: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("srl-bench: interrupted; run the same command again to continue.") from None
+
+
+if __name__ == "__main__":
+    main()

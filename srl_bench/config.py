@@ -1,0 +1,196 @@
+"""Settings of every stage as frozen dataclasses: the command line, suite files and Python all fill the same ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from srl_bench.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+SUITES = Path(__file__).parent / "suites"
+RAW_PIXELS = "raw_pixels"
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Raise `ConfigError` unless the named fields are at least 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {getattr(config, name)}.")
+
+
+def check_choices(config: Any) -> None:
+    """Raise `ConfigError` for a field of a `Literal` type that holds none of its values."""
+    for name, hint in get_type_hints(type(config)).items():
+        accepted: Sequence[Any] = get_args(hint)
+        if getattr(hint, "__origin__", None) is Literal and getattr(config, name) not in accepted:
+            raise ConfigError(f"{name} must be one of {', '.join(accepted)}, not {getattr(config, name)!r}.")
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """What to record; two recordings with equal settings hold the same bytes."""
+
+    environment: str = "srl_bench/MobileRobot-v0"
+    """Gymnasium id of the environment."""
+    frames: int = 20_000
+    """Environment steps in all; each episode adds its final observation."""
+    seed: int = 0
+    """Seed of episodes, policy and split."""
+    policy: Literal["random", "scripted"] = "random"
+    """Random actions, or scripted ones: toward the target, with noise."""
+    noise: float = 0.3
+    """Strength of the noise of the scripted policy, in [0, 1]."""
+    max_steps: int = 100
+    """Episodes are cut after this many steps (apart from the environment's own limit)."""
+    environment_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment, such as image_size."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(self, "frames", "max_steps")
+        if not 0 <= self.noise <= 1:
+            raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of pretraining that all methods of a comparison share."""
+
+    latent_dim: int = 32
+    """Dimensions of the state."""
+    steps: int = 4_000
+    """Gradient steps."""
+    batch_size: int = 64
+    """Transitions per step."""
+    learning_rate: float | None = None
+    """Step size of Adam; by default the method's own."""
+    body: str = "nature"
+    """Network body of the encoder."""
+    seed: int = 0
+    """Seed of initialisation, batches and noise."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights to freeze: those with the lowest validation loss, or the last."""
+    validate_every: int = 250
+    """Steps between validations; each one also writes a checkpoint."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of convolutions; auto is bfloat16 where the device computes it natively."""
+    device: str = "auto"
+    """cpu, cuda, or auto: the GPU if there is one."""
+    threads: int = 1
+    """CPU threads; more than one is slower beside other jobs."""
+    tensorboard: bool = False
+    """Also log to TensorBoard."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(self, "latent_dim", "steps", "batch_size", "validate_every", "threads")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate must be positive, not {self.learning_rate}.")
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Settings of an agent's training and evaluation."""
+
+    algorithm: Literal["ppo"] = "ppo"
+    """Agent of Stable-Baselines3."""
+    steps: int = 50_000
+    """Environment steps of training."""
+    n_envs: int = 8
+    """Environments stepped together."""
+    eval_every: int = 10_000
+    """Environment steps between evaluations; the untrained agent is evaluated too."""
+    eval_episodes: int = 10
+    """Episodes of an evaluation, the same ones every time."""
+    seed: int = 0
+    """Seed of agent and environments; evaluation episodes do not depend on it."""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the agent's class, such as learning_rate."""
+    device: str = "auto"
+    """cpu, cuda, or auto: CPU for states, the GPU for pixels if there is one."""
+    threads: int = 1
+    """CPU threads; more than one is slower beside other jobs."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(self, "steps", "n_envs", "eval_every", "eval_episodes", "threads")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A comparison: every method on every environment with every seed."""
+
+    name: str
+    """Results go to runs/<name>."""
+    environments: tuple[RecordConfig, ...]
+    """Recordings, each of one environment."""
+    methods: tuple[str, ...]
+    """Method names or expressions; raw_pixels is an agent that learns from images end to end."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pretraining and of the agent."""
+    train: TrainConfig = TrainConfig()
+    """Pretraining, the same for all methods."""
+    metrics: tuple[str, ...] | None = None
+    """Metrics to score with; all if not given."""
+    rl: RLConfig | None = None
+    """Reinforcement learning on the frozen encoders; none if not given."""
+
+    def __post_init__(self) -> None:
+        for name in ("environments", "methods", "seeds"):
+            if not getattr(self, name):
+                raise ConfigError(f"suite {self.name!r} lists no {name}; give at least one.")
+        if self.name != Path(self.name).name or self.name.startswith("."):
+            raise ConfigError(f"suite name {self.name!r} must be a plain folder name.")
+
+
+def load_suite(name: str) -> Suite:
+    """Read a built-in suite by name, or a YAML file by path.
+
+    Raises:
+        UnknownNameError: there is no such suite, or a key in it is not known.
+        ConfigError: the file is not valid.
+    """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    if not path.is_file():
+        raise UnknownNameError("suite", name, [file.stem for file in SUITES.glob("*.yaml")])
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}.") from error
+    check_keys(Suite, content, str(path))
+    try:
+        return TypeAdapter(Suite).validate_python(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"{path} is not a valid suite: {faults}.") from error
+
+
+def check_keys(cls: type, content: Any, where: str) -> None:
+    """Raise an error that names the nearest known key for every key of `content` that `cls` has no field for."""
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{where} must hold keys and values ({', '.join(cls.__dataclass_fields__)}), not {content!r}."
+        )
+    hints = get_type_hints(cls)
+    for key, value in content.items():
+        if key not in hints:
+            raise UnknownNameError(f"key in {where}", str(key), hints)
+        for nested in (hints[key], *get_args(hints[key])):
+            if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+                items = value if isinstance(value, list) else [value]
+                for item in items:
+                    if item is not None:
+                        check_keys(nested, item, f"{where}: {key}")
+
+
+def options(cls: type[T], given: dict[str, Any]) -> T:
+    """Make a settings dataclass; unknown options are errors that name the nearest known one."""
+    check_keys(cls, given, cls.__name__)
+    return cls(**given)

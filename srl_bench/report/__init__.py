@@ -1,0 +1,1 @@
+"""Pictures of results: figures for papers and for looking at."""

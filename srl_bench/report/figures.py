@@ -1,0 +1,141 @@
+"""Figures of a suite: metric bars, learning curves, and the states of test frames coloured by a factor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from srl_bench.encoder import load_encoder, observations_for
+from srl_bench.results import HEADLINE, MIN_SEEDS, intervals, suite_cells, summary
+from srl_bench.rollouts import open_rollouts
+
+REFERENCES = ("ground_truth", "supervised", "random", "pca", "raw_pixels")
+SCATTER_ROWS = 2_000
+
+
+def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write all figures of a suite as PNG and PDF; return the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sns.set_theme(style="whitegrid", context="paper")
+    written = []
+    for environment in results["environment"].unique():
+        name = environment.split("/")[-1]
+        chosen = results[results["environment"] == environment]
+        figures = {f"metrics_{name}": metric_bars(chosen), f"states_{name}": state_scatter(run, chosen)}
+        if (chosen["track"] == "rl").any():
+            figures[f"learning_{name}"] = learning_curves(chosen)
+        for stem, figure in figures.items():
+            figure.savefig(folder / f"{stem}.png", dpi=150, bbox_inches="tight")
+            figure.savefig(folder / f"{stem}.pdf", bbox_inches="tight")
+            plt.close(figure)
+            written.append(folder / f"{stem}.png")
+    return written
+
+
+def metric_bars(results: pd.DataFrame) -> Figure:
+    """Draw one panel per headline metric: bars are means over seeds, dots are seeds, ticks mark each floor."""
+    environment = str(results["environment"].iloc[0])
+    order = [str(name) for name in summary(results, environment).index if name not in ("floor", "raw_pixels")]
+    names = [name for name in HEADLINE if name != "return" and name in set(results["metric"])]
+    scores = results[results["metric"].isin(names) & results["method"].isin(order)]
+    known = intervals(scores).set_index(["metric", "method"])
+    palette = {method: _colour(method) for method in order}
+    figure, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(2.1 * ((len(names) + 1) // 2), 6.0), sharey=True)
+    for axis, metric in zip(axes.flat, names, strict=False):
+        of_metric = scores[scores["metric"] == metric]
+        sns.barplot(
+            of_metric, y="method", x="value", order=order, hue="method", palette=palette, errorbar=None, ax=axis
+        )
+        sns.stripplot(of_metric, y="method", x="value", order=order, color="0.15", size=3, ax=axis)
+        for position, method in enumerate(order):
+            row = known.loc[(metric, method)]
+            axis.plot([row["low"], row["high"]], [position, position], color="0.15", linewidth=1.2)
+            floor = of_metric.loc[of_metric["method"] == method, "floor"].mean()
+            axis.plot([floor, floor], [position - 0.4, position + 0.4], color="crimson", linewidth=1)
+        arrow = "↓" if metric.startswith("knn_mse") else "↑"
+        axis.set(title=f"{HEADLINE[metric]} {arrow}", xlabel="", ylabel="")
+        axis.set_xlim(left=min(0.0, float(of_metric["value"].min())))
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.suptitle(f"{environment}: held-out episodes. Red: floor. {_seeds_note(results)}")
+    figure.tight_layout()
+    return figure
+
+
+def learning_curves(results: pd.DataFrame) -> Figure:
+    """Draw the mean evaluation return over environment steps, with the 95 % interval over seeds as a band."""
+    curves = intervals(results[results["track"] == "rl"])
+    final = curves.loc[curves.groupby("method")["step"].idxmax()].sort_values("mean", ascending=False)
+    figure, axis = plt.subplots(figsize=(6.4, 4.0))
+    colours = sns.color_palette("tab20", len(final))
+    for colour, method in zip(colours, final["method"], strict=True):
+        curve = curves[curves["method"] == method].sort_values("step")
+        style = "--" if method in REFERENCES else "-"
+        axis.plot(curve["step"], curve["mean"], style, color=colour, label=method, linewidth=1.5)
+        axis.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
+    axis.set(xlabel="environment steps", ylabel="return", title=f"PPO on frozen encoders. {_seeds_note(results)}")
+    axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
+    return figure
+
+
+def state_scatter(run: Path, results: pd.DataFrame) -> Figure:
+    """Draw test states on their two leading principal components, a row of panels per factor."""
+    columns = []
+    for cell in _first_cells(run, results):
+        about = json.loads((cell / "cell.json").read_text())
+        rollouts = open_rollouts(about["rollouts"])
+        test = np.flatnonzero(rollouts.split == 2)
+        rows = test[:: max(1, len(test) // SCATTER_ROWS)]
+        encoder = load_encoder(cell / "encoder")
+        states = encoder.encode(observations_for(encoder, rollouts)[rows])
+        columns.append((about["method"], PCA(2).fit_transform(states), rollouts.factors[rows]))
+    factors = [factor for factor in rollouts.factor_table if factor.role == "task"][:4]
+    size = (1.5 * len(columns), 1.6 * len(factors))
+    figure, axes = plt.subplots(len(factors), len(columns), figsize=size, squeeze=False)
+    for column, (method, points, values) in enumerate(columns):
+        axes[0, column].set_title(method, fontsize=8)
+        for row, factor in enumerate(factors):
+            _scatter(axes[row, column], points, values[:, rollouts.factor_table.index(factor)])
+            if column == 0:
+                axes[row, column].set_ylabel(factor.name)
+    figure.suptitle("Test states on two principal components, coloured by factor", y=1.0)
+    figure.tight_layout()
+    return figure
+
+
+def _scatter(axis: Axes, points: np.ndarray, values: np.ndarray) -> None:
+    axis.scatter(points[:, 0], points[:, 1], c=values, s=1.5, cmap="viridis", linewidths=0, rasterized=True)
+    axis.set(xticks=[], yticks=[])
+
+
+def _first_cells(run: Path, results: pd.DataFrame) -> list[Path]:
+    """Return the cell of each method's first seed, in the order of the summary."""
+    environment, seed = results["environment"].iloc[0], results["seed"].min()
+    found = {}
+    for cell in suite_cells(run):
+        about = json.loads((cell / "cell.json").read_text()) if (cell / "encoder").exists() else {}
+        if about.get("environment") == environment and about["seed"] == seed:
+            found[about["method"]] = cell
+    return [found[method] for method in summary(results, environment).index if method in found]
+
+
+def _colour(method: str) -> str:
+    return "#9aa5b1" if method in REFERENCES else "#2a78b5"
+
+
+def _seeds_note(results: pd.DataFrame) -> str:
+    seeds = results["seed"].nunique()
+    if seeds < MIN_SEEDS:
+        return f"{seeds} seed{'s' if seeds > 1 else ''}: no intervals."
+    return f"{seeds} seeds, 95 % intervals."

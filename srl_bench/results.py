@@ -1,0 +1,183 @@
+"""The results store: one folder per cell, read back as one long table, and shown in the forms papers need."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from srl_bench.errors import ConfigError, DataError
+
+MIN_SEEDS = 5
+HEADLINE = {
+    "ridge_r2": "ridge R²",
+    "mlp_r2": "MLP R²",
+    "knn_mse": "KNN-MSE",
+    "knn_mse_norm": "KNN-MSE norm",
+    "gtc": "GTC",
+    "mig": "MIG",
+    "sap": "SAP",
+    "dci.D": "DCI D",
+    "dci.C": "DCI C",
+    "dci.I": "DCI I",
+    "return": "return",
+}
+COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"]
+
+
+def suite_cells(run: str | Path) -> list[Path]:
+    """Return the folders of the cells that the last run of a suite consists of, whether finished or not.
+
+    Cells of earlier configurations or code versions may lie beside them.
+
+    Raises:
+        DataError: the folder is not one of a suite.
+    """
+    index = Path(run) / "suite.json"
+    if not index.is_file():
+        raise DataError(f"{run} holds no suite.json; run `srl-bench run` first, or give the folder of a suite.")
+    return [Path(run) / name for name in json.loads(index.read_text())["cells"]]
+
+
+def load_results(run: str | Path) -> pd.DataFrame:
+    """Read what is finished of the last run of a suite.
+
+    Returns:
+        Long format with the columns of `COLUMNS`: the track is "score" or "rl", step is the environment steps of
+        an agent's evaluation. Values of an agent are means over evaluation episodes.
+
+    Raises:
+        DataError: the folder holds no results.
+    """
+    rows: list[dict[str, Any]] = []
+    for cell in suite_cells(run):
+        if not (cell / "cell.json").exists():
+            continue
+        about = json.loads((cell / "cell.json").read_text())
+        head = {"environment": about["environment"], "method": about["method"], "seed": about["seed"]}
+        scores = cell / "scores.json"
+        if scores.exists():
+            for metric, record in json.loads(scores.read_text()).items():
+                values = {key: _number(record[key]) for key in ("value", "ceiling", "floor")}
+                rows.append({**head, "track": "score", "metric": metric, "step": 0, **values})
+        evaluations = cell / "rl" / "evaluations.csv"
+        if evaluations.exists():
+            for step, value in pd.read_csv(evaluations).groupby("step")["return"].mean().items():
+                rows.append({**head, "track": "rl", "metric": "return", "step": step, "value": value})
+    if not rows:
+        raise DataError(f"{run} holds no finished cell yet.")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def save_scores(records: dict[str, dict[str, Any]], path: Path) -> None:
+    """Write score records as JSON, NaN as null, in one step."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not np.isfinite(value):
+            return None if np.isnan(value) else repr(value)
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(plain(records), indent=1, allow_nan=False))
+    temporary.rename(path)
+
+
+def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
+    """Return one row per method and one column per headline metric: the mean over seeds.
+
+    An agent counts with its last evaluation. The first column that varies orders the rows. The last row, "floor",
+    is the mean score of the same states paired with the wrong moments.
+    """
+    of_environment = results[results["environment"] == environment]
+    table = of_environment.loc[of_environment.groupby(["method", "seed", "metric"])["step"].idxmax()]
+    wide = table.pivot_table(index="method", columns="metric", values="value", aggfunc="mean", sort=False)
+    wide = wide.reindex(columns=[name for name in HEADLINE if name in wide])
+    wide = wide.sort_values(list(wide.columns[:1]), ascending=False, na_position="last")
+    floors = table.groupby("metric")["floor"].mean()
+    wide.loc["floor"] = floors.reindex(wide.columns)
+    return wide
+
+
+def per_factor(results: pd.DataFrame, environment: str, metric: str) -> pd.DataFrame:
+    """Return one row per method and one column per factor of a metric such as "ridge_r2", the mean over seeds."""
+    chosen = results[(results["environment"] == environment) & results["metric"].str.startswith(f"{metric}.")]
+    if chosen.empty:
+        raise ConfigError(f"no values per factor of metric {metric!r}; gtc, ridge_r2 and mlp_r2 have them.")
+    wide = chosen.pivot_table(index="method", columns="metric", values="value", aggfunc="mean", sort=False)
+    return wide.rename(columns=lambda name: name.split(".", 1)[1])
+
+
+def intervals(results: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, low, high and number of seeds of every environment, method, metric and step.
+
+    The interval is Student's at 95 % over seeds; NaN below five of them, where it would say little.
+    """
+
+    def interval(values: pd.Series) -> pd.Series:
+        values = values.dropna()
+        mean = values.mean() if len(values) else np.nan
+        half = np.nan
+        if len(values) >= MIN_SEEDS:
+            half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)})
+
+    keys = ["environment", "method", "track", "metric", "step"]
+    return results.groupby(keys, sort=False)["value"].apply(interval).unstack().reset_index()
+
+
+def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
+    """Return the summary as text: three digits, and ± half the 95 % interval where there are five seeds."""
+    wide = summary(results, environment)
+    known = intervals(results[results["environment"] == environment])
+    last = known.loc[known.groupby(["method", "metric"])["step"].idxmax()].set_index(["method", "metric"])
+    halves: dict[tuple[str, str], float] = (last["high"] - last["mean"]).to_dict()
+
+    def cell(method: str, metric: str) -> str:
+        value = float(wide.at[method, metric])  # type: ignore[arg-type]
+        if np.isnan(value):
+            return "–"
+        text = f"{value:.1f}" if metric == "return" else f"{value:.3f}"
+        half = halves.get((method, metric), np.nan)
+        return text if np.isnan(half) else f"{text} ± {half:.2g}"
+
+    columns = {HEADLINE[metric]: [cell(method, metric) for method in wide.index] for metric in map(str, wide.columns)}
+    return pd.DataFrame({"method": list(wide.index), **columns})
+
+
+def write_tables(results: pd.DataFrame, folder: Path) -> None:
+    """Write `results.csv` (long) and the summary as `table.csv`, `table.md` and `table.tex`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results.to_csv(folder / "results.csv", index=False)
+    environments = list(results["environment"].unique())
+    wide = pd.concat({name: summary(results, name) for name in environments}, names=["environment", "method"])
+    wide.to_csv(folder / "table.csv")
+    (folder / "table.md").write_text("\n\n".join(render(results, name, "md") for name in environments) + "\n")
+    (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
+
+
+def render(results: pd.DataFrame, environment: str, form: str) -> str:
+    """Return the summary of one environment as "md", "tex" (booktabs) or "csv"."""
+    text = formatted(results, environment)
+    if form == "md":
+        return f"### {environment}\n\n" + text.to_markdown(index=False, disable_numparse=True)
+    if form == "tex":
+        escaped = text.rename(columns=lambda name: name.replace("R²", "$R^2$")).map(
+            lambda value: value.replace("±", r"$\pm$").replace("–", "--").replace("_", r"\_")
+        )
+        align = "l" + "r" * (len(text.columns) - 1)
+        return escaped.style.hide(axis="index").to_latex(
+            hrules=True, column_format=align, caption=environment.replace("_", r"\_")
+        )
+    if form == "csv":
+        return summary(results, environment).to_csv()
+    raise ConfigError(f"a table is written as md, tex or csv, not {form!r}.")

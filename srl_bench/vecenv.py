@@ -1,0 +1,109 @@
+"""Handing a frozen encoder to Stable-Baselines3: one batched forward pass per step of a vector of environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from srl_bench.encoder import Encoder
+from srl_bench.errors import ConfigError
+from srl_bench.record import make_environment
+from srl_bench.seeding import derive_seed
+
+
+def make_vec_env(environment: str, n_envs: int = 8, *, seed: int = 0, **kwargs: Any) -> VecEnv:
+    """Return `n_envs` environments in this process, monitored and seeded.
+
+    Args:
+        environment: Gymnasium id.
+        n_envs: number of environments.
+        seed: environment i is seeded by (seed, i).
+        kwargs: keyword arguments of the environment; `obs_type="state"` gives the ground truth.
+
+    Raises:
+        UnknownNameError, ConfigError: the environment or an argument is not known.
+    """
+    if n_envs < 1:
+        raise ConfigError(f"n_envs must be at least 1, not {n_envs}.")
+    venv = DummyVecEnv([lambda: Monitor(make_environment(environment, kwargs)) for _ in range(n_envs)])
+    # SB3 seeds its environments by seed + index, which would make neighbouring runs share episodes.
+    venv._seeds = [derive_seed(seed, "environment", index) % 2**31 for index in range(n_envs)]
+    return venv
+
+
+def encode(venv: VecEnv, encoder: Encoder) -> VecEnv:
+    """Return the environments with states for observations, so that rollout buffers hold states only.
+
+    Raises:
+        ConfigError: the environments' observations are not what the encoder reads.
+    """
+    return EncodedVecEnv(venv, encoder)
+
+
+class EncodedVecEnv(VecEnvWrapper):
+    """Encodes all observations of a step at once, and the final observations of episodes that ended."""
+
+    def __init__(self, venv: VecEnv, encoder: Encoder) -> None:
+        check_observations(venv.observation_space, encoder)
+        super().__init__(venv, observation_space=state_space(encoder))
+        self.encoder = encoder
+
+    def reset(self) -> VecEnvObs:
+        """Reset all environments; return (n, d) states."""
+        return self.encoder.encode(self._array(self.venv.reset()))
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return states (n, d), rewards, dones and infos, whose "terminal_observation" is a state as well."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        ended = [index for index, info in enumerate(infos) if "terminal_observation" in info]
+        frames = self._array(observations)
+        if ended:
+            final = np.stack([infos[index]["terminal_observation"] for index in ended])
+            frames = np.concatenate([frames, final])
+        states = self.encoder.encode(frames)
+        for position, index in enumerate(ended):
+            infos[index]["terminal_observation"] = states[self.num_envs + position]
+        return states[: self.num_envs], rewards, dones, infos
+
+    @staticmethod
+    def _array(observations: VecEnvObs) -> NDArray:
+        assert isinstance(observations, np.ndarray)
+        return observations
+
+
+class EncodedObservation(gymnasium.ObservationWrapper):
+    """The same encoder around a single environment, for code without vectors of environments."""
+
+    def __init__(self, env: gymnasium.Env, encoder: Encoder) -> None:
+        check_observations(env.observation_space, encoder)
+        super().__init__(env)
+        self.encoder = encoder
+        self.observation_space = state_space(encoder)
+
+    def observation(self, observation: NDArray) -> NDArray[np.float32]:
+        """Return the state (d,) of one observation."""
+        return self.encoder.encode(observation)
+
+
+def state_space(encoder: Encoder) -> gymnasium.spaces.Box:
+    """Return the unbounded space of standardised states."""
+    return gymnasium.spaces.Box(-np.inf, np.inf, (encoder.state_dim,), np.float32)
+
+
+def check_observations(space: gymnasium.Space, encoder: Encoder) -> None:
+    """Raise `ConfigError` unless the encoder reads observations of this space."""
+    expected = encoder.observation_shape
+    pixels = encoder.observation == "pixels"
+    if space.shape == expected and (space.dtype == np.uint8) == pixels:
+        return
+    made = f"image_size={expected[0]}" if pixels else "obs_type='state'"
+    raise ConfigError(
+        f"the encoder reads {'uint8 images' if pixels else 'factor vectors'} of shape {expected}, but the environment "
+        f"gives {space}; make the environment with {made}, or use an encoder pretrained on its observations."
+    )
