@@ -167,7 +167,7 @@ def _run_stages(cell: Cell, path: Path) -> None:
     if cell.method != RAW_PIXELS:
         source = pretrain(cell.method, rollouts, out=path, config=cell.train)
         if not (path / "scores.json").exists():
-            save_scores(score_records(source, rollouts, metrics=cell.metrics, seed=cell.seed), path / "scores.json")
+            save_scores(score_records(source, rollouts, metrics=cell.metrics, seed=cell.seed), path)
     if cell.rl is not None:
         from srl_bench.rl import train_agent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -14,9 +14,14 @@ from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, TrainConfig, lo
 from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from rich.table import Table
 
+    from srl_bench.config import Suite
+    from srl_bench.rollouts import Rollouts
+
+Settings = Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]
 Plugins = Annotated[tuple[str, ...], arg(metavar="FILE|MODULE")]
 app = tyro.extras.SubcommandApp()
 
@@ -26,6 +31,7 @@ def record(
     config: Annotated[RecordConfig, arg(name="")],
     out: Path | None = None,
     workers: int | None = None,
+    set: Settings = (),
     plugin: Plugins = (),
 ) -> None:
     """Record rollouts of an environment.
@@ -36,12 +42,14 @@ def record(
         config: what to record.
         out: folder of the data set (default: data/<environment>-<hash>).
         workers: processes that run episodes (default: one per core); the data do not depend on it.
+        set: arguments of the environment, such as --set image_size=96 action_type=continuous.
         plugin: Python files or modules with plug-ins.
     """
     from dataclasses import asdict
 
     from srl_bench.record import record
 
+    config = replace(config, environment_kwargs=_settings(set))
     print(record(out=out, workers=workers, plugins=plugin, **asdict(config)).path)
 
 
@@ -113,6 +121,7 @@ def train(
     out: Path,
     config: Annotated[RLConfig, arg(name="")],
     environment: str | None = None,
+    set: Settings = (),
     plugin: Plugins = (),
 ) -> None:
     """Train an agent on a frozen encoder, and evaluate it as it learns.
@@ -124,6 +133,7 @@ def train(
         out: folder for evaluations and the agent's weights.
         config: settings of the agent.
         environment: Gymnasium id (default: the one that the encoder was trained on).
+        set: hyperparameters of the agent, such as --set learning_rate=1e-4 ent_coef=0.01.
         plugin: Python files or modules with plug-ins.
     """
     from srl_bench.encoder import load_encoder
@@ -136,6 +146,7 @@ def train(
     chosen = environment or origin.get("environment")
     if chosen is None:
         raise ConfigError("raw_pixels belongs to no environment; give one with --environment.")
+    config = replace(config, hyperparameters=_settings(set))
     kwargs = origin.get("environment_kwargs") if chosen == origin.get("environment") else None
     table = train_agent(chosen, source, environment_kwargs=kwargs, out=out, config=config)
     print(table.groupby("step")[["return", "length"]].mean().round(2).to_string())
@@ -170,12 +181,14 @@ def run(
         chosen = replace(chosen, methods=(*method, *(name for name in zoo if name not in method)))
     failed = _run_cells(chosen, jobs, root, plugin)
     folder = root / chosen.name
-    _publish(folder)
+    _publish(folder, folder)
     if failed:
-        raise SystemExit(f"{failed} cell(s) failed; see error.txt in their folders. Run again to retry them.")
+        raise SystemExit(
+            f"srl-bench: {failed} cell(s) failed; see error.txt in their folders. Run again to retry them."
+        )
 
 
-def _run_cells(suite: object, jobs: int, root: Path, plugin: tuple[str, ...]) -> int:
+def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> int:
     from srl_bench.benchmark import Cell
     from srl_bench.benchmark import run as run_suite
     from srl_bench.progress import progress
@@ -191,10 +204,10 @@ def _run_cells(suite: object, jobs: int, root: Path, plugin: tuple[str, ...]) ->
             nonlocal failed
             failed += bool(error)
             bar.advance(task)
-            mark = f"[red]failed[/red] {error}" if error else "[green]done[/green]"
+            mark = f"[red]failed[/red] {error.strip().splitlines()[0]}" if error else "[green]done[/green]"
             bar.console.print(f"{cell.environment} {cell.method} seed {cell.seed}: {mark}", highlight=False)
 
-        run_suite(suite, jobs=jobs, root=root, plugins=plugin, on_start=on_start, on_done=on_done)  # type: ignore[arg-type]
+        run_suite(suite, jobs=jobs, root=root, plugins=plugin, on_start=on_start, on_done=on_done)
     return failed
 
 
@@ -224,6 +237,21 @@ def table(
             _print(_rich_table(results, environment))
         else:
             print(render(results, environment, form))
+
+
+@app.command
+def publish(run: Positional[Path], out: Path | None = None) -> None:
+    """Copy tables, figures and provenance of a suite, without its encoders, to where they can be committed.
+
+    Example: srl-bench publish runs/quick --out results/quick
+
+    Args:
+        run: folder of the suite's results.
+        out: where to write (default: results/<suite>).
+    """
+    out = out or Path("results") / run.name
+    _publish(run, out)
+    (out / "provenance.json").write_text((run / "suite.json").read_text())
 
 
 @app.command(name="list")
@@ -283,7 +311,10 @@ def info(data: Positional[Path]) -> None:
     """
     import json
 
+    import numpy as np
     from rich.table import Table
+
+    from srl_bench.rollouts import SPLITS
 
     if (data / "config.json").is_file():
         from srl_bench.encoder import load_encoder
@@ -293,13 +324,12 @@ def info(data: Positional[Path]) -> None:
         print(json.dumps(encoder.provenance, indent=1))
         return
     rollouts = _open(data)
+    size = " x ".join(map(str, rollouts.observations.shape[1:]))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rollouts.info["split"].items())
     print(f"{rollouts.environment} {rollouts.environment_kwargs or ''}")
-    print(
-        f"{len(rollouts):,} observations {rollouts.observations.shape[1:]}, {rollouts.n_episodes} episodes ({counts})"
-    )
+    print(f"{len(rollouts):,} observations of {size}, {rollouts.n_episodes} episodes ({counts})")
     print(f"sha256 of the data {rollouts.data_hash[:16]}")
-    print(f"rewards {_counts(rollouts.rewards[rollouts.steps < len(rollouts)])}")
+    print(f"rewards {_counts(rollouts.rewards[np.concatenate([rollouts.transitions(split) for split in SPLITS])])}")
     table = Table("factor", "unit", "scope", "kind", "min", "max", "distinct")
     for index, factor in enumerate(rollouts.factor_table):
         column = rollouts.factors[:, index]
@@ -311,26 +341,26 @@ def info(data: Positional[Path]) -> None:
     _print(table)
 
 
-def _counts(values: object) -> str:
+def _counts(values: np.ndarray) -> str:
     import numpy as np
 
-    distinct, counts = np.unique(values, return_counts=True)  # type: ignore[call-overload]
+    distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) > 8:
         return f"{distinct.min():.3g} to {distinct.max():.3g}, {len(distinct)} distinct"
     return ", ".join(f"{value:g}: {count:,}" for value, count in zip(distinct, counts, strict=True))
 
 
-def _publish(folder: Path) -> None:
-    """Print the table of a suite, and write tables and figures beside its cells."""
+def _publish(run: Path, out: Path) -> None:
+    """Print the table of a suite, and write tables and figures to `out`."""
     from srl_bench.report.figures import write_figures
     from srl_bench.results import load_results, write_tables
 
-    results = load_results(folder)
-    write_tables(results, folder)
+    results = load_results(run)
+    write_tables(results, out)
     for environment in results["environment"].unique():
         _print(_rich_table(results, environment))
-    figures = write_figures(folder, results, folder / "figures")
-    print(f"tables in {folder}, figures {', '.join(str(path) for path in figures)}")
+    figures = write_figures(run, results, out / "figures")
+    print(f"tables in {out}, figures {', '.join(str(path) for path in figures)}")
 
 
 def _rich_table(results: pd.DataFrame, environment: str) -> Table:
@@ -355,10 +385,28 @@ def _print(table: Table) -> None:
     (console if console.is_terminal else Console(width=160)).print(table)
 
 
-def _open(path: Path) -> object:
+def _open(path: Path) -> Rollouts:
     from srl_bench.rollouts import open_rollouts
 
     return open_rollouts(path)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return KEY=VALUE pairs as a dictionary; a value that is no Python literal is a string."""
+    import ast
+
+    from srl_bench.errors import ConfigError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set takes KEY=VALUE, such as image_size=96, not {pair!r}.")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found
 
 
 def _load(plugins: tuple[str, ...]) -> None:

@@ -172,13 +172,11 @@ def load_suite(name: str) -> Suite:
         raise ConfigError(f"{path} is not a valid suite: {faults}.") from error
 
 
-def check_keys(cls: type, content: Any, where: str) -> None:
+def check_keys(cls: type[Any], content: Any, where: str) -> None:
     """Raise an error that names the nearest known key for every key of `content` that `cls` has no field for."""
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{where} must hold keys and values ({', '.join(cls.__dataclass_fields__)}), not {content!r}."
-        )
     hints = get_type_hints(cls)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} must hold keys and values ({', '.join(hints)}), not {content!r}.")
     for key, value in content.items():
         if key not in hints:
             raise UnknownNameError(f"key in {where}", str(key), hints)

@@ -45,6 +45,8 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.ones(network.state_dim))
         self.requires_grad_(False)
         self.train(False)
+        # One memory layout, so that a trained and a reloaded encoder give the same bits.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: agents switch their modules, a frozen encoder must not follow."""
@@ -157,7 +159,7 @@ class Encoder(nn.Module):
         if sum(value.numel() for value in encoder.state_dict().values()) > MAX_PARAMETERS:
             raise DataError(f"{folder}/config.json asks for more than {MAX_PARAMETERS:,} parameters.")
         encoder.load_state_dict(_read_weights(folder / "model.safetensors", encoder.state_dict()), assign=True)
-        return encoder.to(device)
+        return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -126,7 +126,7 @@ def _objective(name: str, options: dict[str, Any], state_dim: int | None) -> Obj
         objective = construct("method", METHODS[key], options).objective(state_dim or 0)
         if objective is None:
             raise ConfigError(f"the method {name!r} trains nothing and cannot be a term of an objective.")
-        return objective
+        return 1.0 * objective  # a method may return a bare loss
     raise UnknownNameError("loss or method", name, {*LOSSES, *METHODS})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
@@ -114,12 +116,14 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env:
     import srl_bench.environments  # noqa: F401  (registers the built-in ids)
 
     if environment not in gymnasium.registry:
-        known = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
-        raise UnknownNameError("environment", environment, known)
-    try:
-        return gymnasium.make(environment, disable_env_checker=True, **kwargs)
-    except TypeError as error:
-        raise ConfigError(f"{environment} does not take these arguments {kwargs}: {error}") from error
+        ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
+        raise UnknownNameError("environment", environment, ours)
+    creator = load_env_creator(gymnasium.spec(environment).entry_point)  # type: ignore[arg-type]
+    known = list(inspect.signature(creator).parameters)
+    for name in kwargs:
+        if name not in known:
+            raise UnknownNameError(f"argument of {environment}", name, known)
+    return gymnasium.make(environment, disable_env_checker=True, **kwargs)
 
 
 def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[dict[str, NDArray]]:

@@ -77,8 +77,11 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def save_scores(records: dict[str, dict[str, Any]], path: Path) -> None:
-    """Write score records as JSON, NaN as null, in one step."""
+def save_scores(records: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Write `scores.json` (NaN as null) in one step, and the seconds each took apart from it, in `timing.json`.
+
+    Scores of equal cells are then equal files, whoever computed them.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, float) and not np.isfinite(value):
@@ -87,9 +90,12 @@ def save_scores(records: dict[str, dict[str, Any]], path: Path) -> None:
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list) else value
 
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(plain(records), indent=1, allow_nan=False))
-    temporary.rename(path)
+    timing = {name: record.get("seconds") for name, record in records.items()}
+    (folder / "timing.json").write_text(json.dumps(timing, indent=1))
+    scores = {name: {key: value for key, value in row.items() if key != "seconds"} for name, row in records.items()}
+    temporary = folder / "scores.tmp"
+    temporary.write_text(json.dumps(plain(scores), indent=1, allow_nan=False))
+    temporary.rename(folder / "scores.json")
 
 
 def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
@@ -140,7 +146,7 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     wide = summary(results, environment)
     known = intervals(results[results["environment"] == environment])
     last = known.loc[known.groupby(["method", "metric"])["step"].idxmax()].set_index(["method", "metric"])
-    halves: dict[tuple[str, str], float] = (last["high"] - last["mean"]).to_dict()
+    halves: dict[Any, float] = (last["high"] - last["mean"]).to_dict()
 
     def cell(method: str, metric: str) -> str:
         value = float(wide.at[method, metric])  # type: ignore[arg-type]

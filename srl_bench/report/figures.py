@@ -49,7 +49,7 @@ def metric_bars(results: pd.DataFrame) -> Figure:
     order = [str(name) for name in summary(results, environment).index if name not in ("floor", "raw_pixels")]
     names = [name for name in HEADLINE if name != "return" and name in set(results["metric"])]
     scores = results[results["metric"].isin(names) & results["method"].isin(order)]
-    known = intervals(scores).set_index(["metric", "method"])
+    known = intervals(scores)
     palette = {method: _colour(method) for method in order}
     figure, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(2.1 * ((len(names) + 1) // 2), 6.0), sharey=True)
     for axis, metric in zip(axes.flat, names, strict=False):
@@ -59,8 +59,8 @@ def metric_bars(results: pd.DataFrame) -> Figure:
         )
         sns.stripplot(of_metric, y="method", x="value", order=order, color="0.15", size=3, ax=axis)
         for position, method in enumerate(order):
-            row = known.loc[(metric, method)]
-            axis.plot([row["low"], row["high"]], [position, position], color="0.15", linewidth=1.2)
+            row = known[(known["metric"] == metric) & (known["method"] == method)]
+            axis.plot(row[["low", "high"]].T, [position, position], color="0.15", linewidth=1.2)
             floor = of_metric.loc[of_metric["method"] == method, "floor"].mean()
             axis.plot([floor, floor], [position - 0.4, position + 0.4], color="crimson", linewidth=1)
         arrow = "↓" if metric.startswith("knn_mse") else "↑"

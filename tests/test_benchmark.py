@@ -1,0 +1,170 @@
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+import srl_bench as srl
+from srl_bench.benchmark import Cell, check_names, run_cell
+from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig, load_suite
+from srl_bench.errors import ConfigError, SrlBenchError, UnknownNameError
+from srl_bench.results import load_results
+
+RECORDING = RecordConfig(frames=1200, max_steps=40, environment_kwargs={"image_size": 48})
+SUITE = Suite(
+    name="tiny",
+    environments=(RECORDING,),
+    methods=("inverse", "random", "ground_truth"),
+    train=TrainConfig(latent_dim=4, steps=6, validate_every=3),
+    metrics=("ridge_r2", "gtc"),
+    rl=RLConfig(steps=128, n_envs=2, eval_every=128, eval_episodes=2, hyperparameters={"n_steps": 32}),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    srl.run(SUITE, root=root)
+    return root
+
+
+def scores(root):
+    return {path.parent.name: path.read_bytes() for path in root.glob("*/*/scores.json")}
+
+
+def test_every_stage_of_every_cell_is_stored(finished):
+    cells = sorted(path.parent for path in (finished / "tiny").glob("*/cell.json"))
+    assert len(cells) == 3
+    for cell in cells:
+        for name in ("encoder/config.json", "encoder/model.safetensors", "scores.json", "rl/evaluations.csv", "done"):
+            assert (cell / name).exists(), name
+        about = json.loads((cell / "cell.json").read_text())
+        assert about["train"]["steps"] == 6
+        assert about["versions"]["torch"]
+    results = load_results(finished / "tiny")
+    assert set(results["track"]) == {"score", "rl"}
+    truth = results[(results["method"] == "ground_truth") & (results["metric"] == "ridge_r2")]
+    assert truth["value"].item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_second_run_runs_nothing(finished):
+    started = []
+    srl.run(SUITE, root=finished, on_start=lambda *counts: started.append(counts))
+    assert started == [(0, 3)]
+
+
+def test_two_workers_give_the_same_scores_as_one(finished, tmp_path):
+    srl.run(SUITE, root=tmp_path, jobs=2)
+    assert scores(tmp_path) == scores(finished)
+
+
+def test_a_killed_cell_continues_with_what_is_there(finished, tmp_path):
+    ended = []
+    srl.run(SUITE, root=tmp_path, on_done=lambda cell, error: ended.append(error))
+    assert ended == ["", "", ""]
+    cell = next((tmp_path / "tiny").glob("*inverse*"))
+    weights = (cell / "encoder" / "model.safetensors").stat().st_mtime_ns
+    for name in ("done", "scores.json"):
+        (cell / name).unlink()
+    srl.run(SUITE, root=tmp_path)
+    assert (cell / "encoder" / "model.safetensors").stat().st_mtime_ns == weights
+    assert scores(tmp_path) == scores(finished)
+
+
+def test_a_failing_cell_is_written_down_and_the_rest_goes_on(tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(
+        "import srl_bench as srl\n"
+        "class Broken(srl.Loss):\n"
+        "    def forward(self, batch):\n"
+        "        raise RuntimeError('by design')\n"
+    )
+    ended = {}
+    suite = replace(SUITE, methods=("broken", "random"), rl=None)
+    srl.run(suite, root=tmp_path, plugins=[str(plugin)], on_done=lambda cell, error: ended.update({cell.method: error}))
+    assert ended == {"broken": "RuntimeError: by design", "random": ""}
+    errors = list((tmp_path / "tiny").glob("*/error.txt"))
+    assert len(errors) == 1
+    assert "Traceback" in errors[0].read_text()
+    assert set(load_results(tmp_path / "tiny")["method"]) == {"random"}
+
+
+def test_cells_of_another_configuration_do_not_mix(finished):
+    other = replace(SUITE, train=replace(SUITE.train, steps=3), methods=("inverse",), rl=None)
+    srl.run(other, root=finished)
+    assert set(load_results(finished / "tiny")["method"]) == {"inverse"}
+    srl.run(SUITE, root=finished)
+    assert set(load_results(finished / "tiny")["method"]) == set(SUITE.methods)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"methods": ("invrse",)}, "inverse"),
+        ({"methods": ("vae(bta=1)",)}, "beta"),
+        ({"methods": ("inverse[:9]",)}, "inverse[:9]"),
+        ({"methods": ("splits",), "train": TrainConfig(latent_dim=4)}, "splits|split"),
+        ({"metrics": ("ridge_r3",)}, "ridge_r2"),
+        ({"train": TrainConfig(body="natur")}, "nature"),
+        ({"environments": (RecordConfig(environment="srl_bench/Mobile-v0"),)}, "MobileRobot"),
+        ({"environments": (RecordConfig(environment_kwargs={"image_sise": 48}),)}, "image_size"),
+    ],
+)
+def test_wrong_names_are_found_before_anything_runs(change, named, tmp_path):
+    with pytest.raises(SrlBenchError) as caught:
+        srl.run(replace(SUITE, **change), root=tmp_path)
+    assert any(name in str(caught.value) for name in named.split("|"))
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_built_in_suites_are_valid():
+    suite = load_suite("quick")
+    assert len(suite.methods) >= 8
+    check_names(suite)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "named"),
+    [
+        ("name: x\nmethod: [a]", UnknownNameError, "methods"),
+        ("name: x\nenvironments: [{frame: 3}]\nmethods: [a]", UnknownNameError, "frames"),
+        ("name: x\nenvironments: [{frames: -3}]\nmethods: [a]", ConfigError, "frames"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {steps: many}", ConfigError, "train.steps"),
+        ("name: ../x\nenvironments: [{}]\nmethods: [a]", ConfigError, "folder"),
+        ("name: [", ConfigError, "YAML"),
+        ("- a", ConfigError, "keys"),
+        ("name: !!python/object/apply:os.system [ls]", ConfigError, "YAML"),
+    ],
+)
+def test_bad_suite_files(text, error, named, tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    with pytest.raises(error, match=named):
+        load_suite(str(path))
+
+
+def test_unknown_suite_names_the_known_ones():
+    with pytest.raises(UnknownNameError, match="quick"):
+        load_suite("quik")
+
+
+def test_the_cell_hash_depends_on_all_that_determines_the_outcome_and_on_nothing_else(finished):
+    cell = Cell("e", "m", 0, "/a", "hash", SUITE.train, None, None, ("p.py",), "plug", "code")
+    assert replace(cell, rollouts="/b", plugins=("q.py",)).folder_name == cell.folder_name
+    changes = ({"seed": 1}, {"data_hash": "x"}, {"code": "x"}, {"plugin_hash": "x"}, {"train": TrainConfig(steps=7)})
+    names = {replace(cell, **change).folder_name for change in changes}
+    assert len(names | {cell.folder_name}) == 6
+
+
+def test_missing_data_is_an_error_of_the_cell(tmp_path):
+    cell = Cell("e", "random", 0, str(tmp_path / "gone"), "h", SUITE.train, None, None, (), "", "c")
+    _, error = run_cell(cell, str(tmp_path))
+    assert "rollouts.json" in error
+
+
+def test_results_have_the_documented_columns(finished):
+    results = load_results(finished / "tiny")
+    assert list(results.columns) == [
+        "environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"
+    ]  # fmt: skip
+    assert pd.api.types.is_numeric_dtype(results["value"])

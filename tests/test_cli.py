@@ -1,0 +1,151 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from srl_bench import cli
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+COMMANDS = ("record", "pretrain", "score", "train", "run", "table", "publish", "list", "info")
+SUITE = """
+name: small
+environments:
+  - {environment: srl_bench/MobileRobot-v0, frames: 1200, max_steps: 40, environment_kwargs: {image_size: 48}}
+methods: [random, ground_truth]
+train: {latent_dim: 6, steps: 4}
+metrics: [ridge_r2, gtc]
+rl: {steps: 64, n_envs: 2, eval_every: 64, eval_episodes: 2, hyperparameters: {n_steps: 16}}
+"""
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process; return what it printed."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["srl-bench", *map(str, words)])
+        cli.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def failure(run, *words):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command, run, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(command, "--help")
+    assert caught.value.code == 0
+    assert f"Example: srl-bench {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_does_not_pay_for_torch():
+    code = (
+        "import sys; sys.argv = ['srl-bench', '--help']\n"
+        "from srl_bench import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print({'torch', 'stable_baselines3', 'seaborn', 'sklearn', 'pandas'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "set()"
+
+
+def test_the_stages_one_by_one(run, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "encoder"
+    settings = ("--set", "image_size=48", "--max-steps", 40)
+    assert str(data) in run("record", "--frames", 1200, "--out", data, *settings)
+    described = run("info", data)
+    assert "30 episodes (8 test, 5 val, 17 train)" in described
+    assert "robot_x" in described
+    run("pretrain", data, "--method", "inverse(kind='linear')", "--steps", 3, "--latent-dim", 4, "--out", out)
+    assert len(pd.read_csv(out / "train.csv")) == 1
+    assert "inverse(kind='linear')" in run("info", out / "encoder")
+    assert "ridge_r2" in run("score", out / "encoder", data, "--metrics", "ridge_r2")
+    agent = ("--steps", 64, "--n-envs", 2, "--eval-episodes", 2, "--set", "n_steps=16")
+    assert "return" in run("train", out / "encoder", "--out", tmp_path / "agent", *agent)
+    assert (tmp_path / "agent" / "evaluations.csv").exists()
+
+
+def test_a_users_loss_against_the_zoo(run, tmp_path):
+    """The new loss enters by a file of its own, in an expression with a method and a slice."""
+    suite = tmp_path / "small.yaml"
+    suite.write_text(SUITE)
+    expression = "Slowness(margin=0.2) + 0.5*inverse + autoencoder[:4]"
+    words = ("run", "--suite", suite, "--plugin", EXAMPLES / "my_loss.py", "--method", expression, "--against", "zoo")
+    out = run(*words, "--root", tmp_path / "runs")
+    for name in (expression, "random", "ground_truth"):
+        assert name in out
+    folder = tmp_path / "runs" / "small"
+    table = pd.read_csv(folder / "table.csv").set_index("method")
+    assert table.loc["ground_truth", "ridge_r2"] == pytest.approx(1.0, abs=1e-3)
+    assert {path.name for path in (folder / "figures").glob("*.png")} == {
+        "metrics_MobileRobot-v0.png",
+        "states_MobileRobot-v0.png",
+        "learning_MobileRobot-v0.png",
+    }
+    log = pd.read_csv(next(folder.glob("*Slowness*")) / "train.csv")
+    assert list(log["term"]) == ["slowness", "inverse", "reconstruction"]
+    assert list(log["weight"]) == [1.0, 0.5, 1.0]
+    assert r"\toprule" in run("table", folder, "--form", "tex")
+    assert "robot_x" in run("table", folder, "--metric", "ridge_r2")
+    run("publish", folder, "--out", tmp_path / "published")
+    assert (tmp_path / "published" / "provenance.json").exists()
+    assert (tmp_path / "published" / "figures" / "metrics_MobileRobot-v0.pdf").stat().st_size > 1000
+
+
+def test_failed_cells_set_the_exit_code(run, tmp_path):
+    """A loss that is NaN fails its own cell, with the term's name; the table holds the rest."""
+    (tmp_path / "small.yaml").write_text(SUITE)
+    plugin = tmp_path / "bad_loss.py"
+    plugin.write_text(
+        "import srl_bench as srl\n"
+        "class NeverFinite(srl.Loss):\n"
+        "    def forward(self, batch):\n"
+        "        return batch.state.sum() * float('nan')\n"
+    )
+    words = ("run", tmp_path / "small.yaml", "--root", tmp_path / "runs", "--plugin", plugin)
+    assert "1 cell(s) failed" in failure(run, *words, "--method", "NeverFinite")
+    folder = tmp_path / "runs" / "small"
+    assert "never_finite = nan" in next(folder.glob("*/error.txt")).read_text()
+    assert "ground_truth" in (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("run", "quik"), "Did you mean quick"),
+        (("record", "--environment", "srl_bench/KukaButon-v0"), "KukaButton"),
+        (("record", "--set", "image_size"), "KEY=VALUE"),
+        (("record", "--set", "image_size=10"), "48 to 256"),
+        (("info", "/nowhere"), "rollouts.json"),
+        (("score", "/nowhere", "/nowhere"), "config.json"),
+        (("table", "/nowhere"), "suite.json"),
+        (("list", "methods", "--plugin", "/nowhere/x.py"), "does not exist"),
+        (("train", "raw_pixels", "--out", "/tmp/never"), "--environment"),
+    ],
+)
+def test_errors_are_one_sentence_without_traceback(words, named, run):
+    assert named in failure(run, *words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [
+        ("methods", "robotic_priors"),
+        ("losses", "e2c_transition"),
+        ("metrics", "knn_mse_norm"),
+        ("environments", "srl_bench/KukaButton-v0"),
+        ("bodies", "nature"),
+        ("suites", "quick"),
+        ("algos", "ppo"),
+    ],
+)
+def test_list(kind, entry, run):
+    assert entry in run("list", kind)

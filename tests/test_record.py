@@ -1,0 +1,222 @@
+"""Recording: what is in a data set, that it does not depend on workers, and refusals."""
+
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.record import RecordConfig, make_environment, record, recording_name
+from srl_bench.rollouts import ARRAYS, open_rollouts
+
+module = sys.modules["srl_bench.record"]  # `srl_bench.record` is the function
+ID = "srl_bench/MobileRobot-v0"
+SMALL = {"image_size": 48}
+
+
+def small(out, frames=120, seed=0, **options):
+    options = {"environment_kwargs": SMALL, "max_steps": 20, "workers": 1, **options}
+    return record(ID, frames, seed, out=out, **options)
+
+
+def test_a_recording_replays_in_the_environment(mobile):
+    """Oracle: the environment itself, put into the recorded states and driven by the recorded actions."""
+    env = make_environment(ID, SMALL).unwrapped
+    env.reset(seed=0)
+    for start, end in zip(mobile.episodes[:3], mobile.episodes[1:4], strict=True):
+        np.testing.assert_array_equal(env.observe(mobile.factors[start]), mobile.observations[start])
+        for t in range(start, end - 1):
+            observation, reward, terminated, _, info = env.step(mobile.actions[t])
+            np.testing.assert_array_equal(observation, mobile.observations[t + 1])
+            np.testing.assert_allclose(info["state"], mobile.factors[t + 1], atol=1e-12)
+            assert (reward, terminated) == (mobile.rewards[t], mobile.terminated[t])
+    env.close()
+
+
+def test_the_last_row_of_an_episode_is_its_final_observation(mobile):
+    last = mobile.episodes[1:] - 1
+    for name in ("actions", "rewards", "terminated", "truncated"):
+        assert not getattr(mobile, name)[last].any()
+    assert mobile.truncated[last - 1].all()
+    assert mobile.truncated.sum() == mobile.n_episodes
+    assert not (mobile.observations[last] == mobile.observations[last - 1]).all()
+
+
+def test_frames_are_steps_and_episodes_are_cut_at_a_hundred(mobile):
+    """By arithmetic: 2,000 steps make 20 episodes, so 20,000 make 200."""
+    assert np.diff(mobile.episodes).tolist() == [101] * 20
+    assert RecordConfig().frames / RecordConfig().max_steps == 200
+
+
+@pytest.mark.parametrize(
+    ("frames", "lengths"), [(60, [20, 20, 20]), (61, [20, 20, 20, 1]), (79, [20, 20, 20, 19]), (80, [20] * 4)]
+)
+def test_exactly_the_asked_number_of_steps(tmp_path, frames, lengths):
+    rollouts = small(tmp_path / "data", frames)
+    assert (np.diff(rollouts.episodes) - 1).tolist() == lengths
+    last = rollouts.episodes[1:] - 1
+    assert rollouts.truncated[last - 1].all()
+    assert not rollouts.actions[last].any()
+
+
+@pytest.mark.parametrize(("kwargs", "max_steps", "length"), [({"max_steps": 6}, 20, 6), ({}, 20, 20)])
+def test_the_cut_of_the_recording_is_apart_from_the_environments_limit(tmp_path, kwargs, max_steps, length):
+    rollouts = small(tmp_path / "data", 60, max_steps=max_steps, environment_kwargs={**SMALL, **kwargs})
+    assert set(np.diff(rollouts.episodes) - 1) == {length}
+    assert rollouts.environment_kwargs.get("max_steps") == kwargs.get("max_steps")
+
+
+def test_two_workers_write_the_same_bytes_as_one(tmp_path):
+    """4,000 frames, the fewest that start a second worker."""
+    one, two = (record(ID, 4_000, 5, out=tmp_path / str(n), workers=n, environment_kwargs=SMALL) for n in (1, 2))
+    for name in ARRAYS:
+        assert (one.path / f"{name}.npy").read_bytes() == (two.path / f"{name}.npy").read_bytes(), name
+    assert (one.path / "rollouts.json").read_text() == (two.path / "rollouts.json").read_text()
+
+
+def test_the_seed_decides_everything(tmp_path):
+    first, same, other = (small(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert first.data_hash == same.data_hash
+    assert not (first.actions == other.actions).all()
+    assert not (first.factors == other.factors).all()
+
+
+def test_episodes_differ_from_each_other(mobile):
+    starts = mobile.factors[mobile.episodes[:-1]]
+    assert len(np.unique(starts, axis=0)) == mobile.n_episodes
+    assert (
+        len({mobile.actions[a:b].tobytes() for a, b in zip(mobile.episodes, mobile.episodes[1:], strict=False)}) == 20
+    )
+
+
+def test_random_actions_are_uniform(mobile):
+    """Oracle: 500 of each, deviation 19."""
+    inside = np.concatenate([mobile.transitions(split) for split in ("train", "val", "test")])
+    assert np.bincount(mobile.actions[inside]) == pytest.approx([500] * 4, abs=100)
+
+
+def test_the_scripted_policy_earns_more_than_the_random_one(tmp_path):
+    kwargs = {"frames": 600, "max_steps": 60, "environment_kwargs": {**SMALL, "reward_type": "sparse"}}
+    rewards = [small(tmp_path / p, policy=p, **kwargs).rewards.sum() for p in ("random", "scripted")]
+    assert rewards[1] > 150 > 100 > rewards[0]
+
+
+def test_noise_is_the_share_of_random_actions(tmp_path):
+    noisy, clean = (small(tmp_path / str(x), policy="scripted", noise=x, frames=400) for x in (1.0, 0.0))
+    assert clean.rewards.min() >= 0
+    assert np.bincount(noisy.actions, minlength=4).min() > 60
+
+
+def test_continuous_actions(tmp_path):
+    rollouts = small(tmp_path / "data", environment_kwargs={**SMALL, "action_type": "continuous"})
+    assert (rollouts.actions.shape, rollouts.actions.dtype) == ((126, 2), np.float32)
+    assert rollouts.n_actions == 0
+    assert np.abs(rollouts.actions).max() <= 1
+    assert rollouts.actions.std() == pytest.approx(3**-0.5, abs=0.06)
+
+
+# Resuming and refusing
+
+
+def test_the_same_recording_is_opened_and_not_repeated(tmp_path, monkeypatch):
+    first = small(tmp_path / "data")
+    monkeypatch.setattr(module, "run_episode", None)
+    assert small(tmp_path / "data").data_hash == first.data_hash
+
+
+def test_options_survive_the_description(tmp_path, monkeypatch):
+    """JSON has no tuples; a recording must still recognise itself."""
+    first = small(tmp_path / "data", environment_kwargs={"image_size": 48, "random_target": False})
+    monkeypatch.setattr(module, "run_episode", None)
+    again = small(tmp_path / "data", environment_kwargs={"random_target": False, "image_size": 48})
+    assert again.data_hash == first.data_hash
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"frames": 140}, {"max_steps": 10}, {"policy": "scripted"}])
+def test_another_recording_in_the_folder_is_refused(tmp_path, change):
+    small(tmp_path / "data")
+    with pytest.raises(DataError, match="another recording"):
+        small(tmp_path / "data", **change)
+
+
+def test_a_damaged_recording_is_refused(tmp_path):
+    small(tmp_path / "data")
+    (tmp_path / "data" / "rewards.npy").unlink()
+    with pytest.raises(DataError, match=r"rewards\.npy is missing"):
+        small(tmp_path / "data")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch, error):
+    original = module.run_episode
+
+    def interrupted(env, config, index):
+        if index == 3:
+            raise error
+        return original(env, config, index)
+
+    monkeypatch.setattr(module, "run_episode", interrupted)
+    with pytest.raises(error):
+        small(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError):
+        open_rollouts(tmp_path / "data")
+
+
+def test_the_default_folder_depends_on_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rollouts = record(ID, 60, 0, max_steps=20, workers=1, environment_kwargs=SMALL)
+    name = recording_name(RecordConfig(ID, 60, 0, max_steps=20, environment_kwargs=SMALL))
+    assert rollouts.path.resolve() == tmp_path / "data" / name
+    assert name.startswith("srl_bench_MobileRobot-v0-")
+    assert name != recording_name(RecordConfig(ID, 60, 1, max_steps=20, environment_kwargs=SMALL))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"environment": "srl_bench/MobilRobot-v0"}, UnknownNameError, "srl_bench/MobileRobot-v0"),
+        ({"environment": "Pong"}, UnknownNameError, "srl_bench/MobileRobot-v0"),
+        ({"environment_kwargs": {"image_sise": 48}}, ConfigError, "image_sise.*image_size"),
+        ({"environment_kwargs": {"image_size": 10}}, ConfigError, "image_size=10.*48 to 256"),
+        ({"environment_kwargs": {"obs_type": "state"}}, ConfigError, "only image observations"),
+        ({"environment_kwargs": {"obs_type": "pixels+state"}}, ConfigError, "only image observations"),
+        ({"policy": "greedy"}, ConfigError, "random, scripted"),
+        ({"frames": 0}, ConfigError, "frames.*at least 1"),
+        ({"max_steps": 0}, ConfigError, "max_steps.*at least 1"),
+        ({"noise": 1.5}, ConfigError, "noise"),
+        ({"max_stepz": 5}, ConfigError, "max_stepz.*max_steps"),
+        ({"frames": 30}, DataError, "at least 3"),
+    ],
+)
+def test_refusals_name_what_is_accepted(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=f"(?s){message}"):
+        record(**{"out": tmp_path / "data", "frames": 60, "workers": 1, **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+class Foreign(gymnasium.Env):
+    """A third party's image environment without the attributes that recording reads."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (48, 48, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {"state": np.zeros(1)}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {"state": np.zeros(1)}
+
+
+class ForeignActions(Foreign):
+    action_space = gymnasium.spaces.MultiDiscrete([2, 2])
+
+
+@pytest.mark.parametrize(("cls", "message"), [(Foreign, "factors"), (ForeignActions, "Discrete and Box")])
+def test_an_environment_that_cannot_be_recorded_says_why(tmp_path, monkeypatch, cls, message):
+    monkeypatch.delitem(gymnasium.registry, "tests/Foreign-v0", raising=False)
+    gymnasium.register("tests/Foreign-v0", cls)
+    with pytest.raises(ConfigError, match=message):
+        record("tests/Foreign-v0", 60, out=tmp_path / "data", workers=1)

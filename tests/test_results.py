@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from srl_bench.errors import ConfigError, DataError
+from srl_bench.results import (
+    formatted,
+    intervals,
+    load_results,
+    per_factor,
+    render,
+    save_scores,
+    summary,
+    write_tables,
+)
+
+
+def long(rows):
+    columns = ["method", "seed", "track", "metric", "step", "value", "floor"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(environment="srl_bench/World-v0", ceiling=1.0)
+
+
+@pytest.fixture
+def results():
+    rows = []
+    for seed, value in enumerate([0.80, 0.82, 0.84, 0.86, 0.88]):
+        rows += [
+            ("good_one", seed, "score", "ridge_r2", 0, value, 0.1),
+            ("good_one", seed, "score", "ridge_r2.robot_x", 0, value + 0.1, 0.1),
+            ("good_one", seed, "rl", "return", 0, 1.0, np.nan),
+            ("good_one", seed, "rl", "return", 100, 10.0 + seed, np.nan),
+        ]
+    rows += [("bad", 0, "score", "ridge_r2", 0, 0.2, 0.3), ("bad", 0, "score", "dci.D", 0, np.nan, np.nan)]
+    return long(rows)
+
+
+def test_summary_is_the_mean_over_seeds_of_the_last_step_sorted(results):
+    table = summary(results, "srl_bench/World-v0")
+    assert list(table.index) == ["good_one", "bad", "floor"]
+    assert table.loc["good_one", "ridge_r2"] == pytest.approx(0.84)
+    assert table.loc["good_one", "return"] == pytest.approx(12.0)
+    assert np.isnan(table.loc["bad", "return"])
+    assert table.loc["floor", "ridge_r2"] == pytest.approx((5 * 0.1 + 0.3) / 6)
+
+
+def test_interval_is_students_and_absent_below_five_seeds(results):
+    known = intervals(results).set_index(["method", "metric", "step"])
+    row = known.loc[("good_one", "ridge_r2", 0)]
+    # 0.84 ± t(0.975, 4) * s / sqrt(5) = 0.84 ± 2.776445 * 0.0316228 / 2.236068
+    assert row["high"] - row["mean"] == pytest.approx(0.0392650, abs=1e-6)
+    assert np.isnan(known.loc[("bad", "ridge_r2", 0)]["low"])
+
+
+def test_forms(results, tmp_path):
+    text = formatted(results, "srl_bench/World-v0").set_index("method")
+    assert text.loc["good_one", "ridge R²"] == "0.840 ± 0.039"
+    assert text.loc["bad", "ridge R²"] == "0.200"
+    assert text.loc["bad", "return"] == "–"
+    assert "| good_one" in render(results, "srl_bench/World-v0", "md")
+    latex = render(results, "srl_bench/World-v0", "tex")
+    assert r"\toprule" in latex
+    assert r"good\_one & 0.840 $\pm$ 0.039" in latex
+    with pytest.raises(ConfigError, match="md, tex or csv"):
+        render(results, "srl_bench/World-v0", "html")
+    write_tables(results, tmp_path)
+    assert pd.read_csv(tmp_path / "table.csv").set_index("method").loc["bad", "ridge_r2"] == 0.2
+    assert len(pd.read_csv(tmp_path / "results.csv")) == len(results)
+
+
+def test_per_factor(results):
+    table = per_factor(results, "srl_bench/World-v0", "ridge_r2")
+    assert table.loc["good_one", "robot_x"] == pytest.approx(0.94)
+    with pytest.raises(ConfigError, match="per factor"):
+        per_factor(results, "srl_bench/World-v0", "mig")
+
+
+def test_scores_survive_the_round_trip_with_nan_and_infinity(tmp_path):
+    cell = tmp_path / "cell"
+    cell.mkdir()
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": ["cell", "unstarted"]}))
+    (cell / "cell.json").write_text(json.dumps({"environment": "e", "method": "m", "seed": 0}))
+    record = {"value": 0.5, "ceiling": float("inf"), "floor": float("nan"), "range": [0.0, float("inf")]}
+    save_scores({"mig": record}, cell)
+    row = load_results(tmp_path).iloc[0]
+    assert row["value"] == 0.5
+    assert row["ceiling"] == np.inf
+    assert np.isnan(row["floor"])
+
+
+def test_folders_without_results(tmp_path):
+    with pytest.raises(DataError, match=r"suite\.json"):
+        load_results(tmp_path)
+    (tmp_path / "suite.json").write_text('{"cells": []}')
+    with pytest.raises(DataError, match="no finished cell"):
+        load_results(tmp_path)
