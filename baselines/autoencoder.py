@@ -1,9 +1,9 @@
 r"""Autoencoder (Hinton & Salakhutdinov 2006, Science 313; for robots Mattner et al. 2012).
 
-    \mathcal{L} = \mathbb{E}\,\lVert g(\phi(o_t)) - o_t \rVert^2 / D
+    \mathcal{L} = \mathbb{E}\,\lVert g(\phi(o_t)) - o_t \rVert^2 / \mathbb{E}\,\lVert \bar o - o_t \rVert^2
 
-Assumes that what explains the pixels is what matters. Squared error hardly notices small objects, and
-distractors are encoded as faithfully as the task.
+The error is a share of the pixels' variance around the mean image. Assumes that what explains the pixels is
+what matters; squared error hardly notices small objects, and distractors are encoded as faithfully as the task.
 """
 
 from dataclasses import dataclass
@@ -20,5 +20,5 @@ class Autoencoder(Method):
     """Reconstruction from a low-dimensional state."""
 
     def objective(self, state_dim: int) -> Loss:
-        """Return the mean squared error over pixels."""
+        """Return the reconstruction error."""
         return Reconstruction()

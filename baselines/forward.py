@@ -1,6 +1,6 @@
 r"""Forward model with reconstruction (van Hoof et al. 2016; Lesort et al. 2018, 1802.04181, section 3.2).
 
-    \mathcal{L} = \mathbb{E}\,\lVert g(s_t) - o_t \rVert^2 / D
+    \mathcal{L} = \mathbb{E}\,\lVert g(s_t) - o_t \rVert^2 / \mathbb{E}\,\lVert \bar o - o_t \rVert^2
                 + w\, \mathbb{E}\,\lVert s_t + W [s_t; a_t] + b - s_{t+1} \rVert^2 / d
 
 Assumes that the action changes a good state in a simple way. Alone, the second term is minimised by a

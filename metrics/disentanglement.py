@@ -6,6 +6,7 @@ matrices from data. Constant (dead) dimensions are dropped before anything else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -298,5 +299,6 @@ def dci(
     informativeness = common.nan_mean(np.maximum(r2, 0.0))
     disentanglement, completeness = dci_from_importance(importance)
     if not informativeness >= 0.1:
+        warnings.warn("DCI D and C are undefined: the latents inform trees too little (I < 0.1)", stacklevel=2)
         disentanglement = completeness = float("nan")
     return {"D": disentanglement, "C": completeness, "I": informativeness}

@@ -117,7 +117,6 @@ def ridge_r2(
     kinds: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Linear decodability: test R^2 of ridge regression (Hoerl & Kennard 1970) from latents to factors.
 
@@ -131,7 +130,6 @@ def ridge_r2(
         kinds: K entries of "continuous", "angular" or "categorical".
         names: K factor names, the keys of the result.
         roles: K entries of "task", "distractor" or "nuisance".
-        seed: unused; the solution is closed form.
 
     Returns:
         "mean" of max(0, R^2) over task factors, and R^2 per factor, NaN for a constant one.

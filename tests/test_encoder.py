@@ -243,7 +243,7 @@ def test_an_unknown_body_is_named(saved):
     config = json.loads((saved / "config.json").read_text())
     config["network"]["body"] = "resnet"
     (saved / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UnknownNameError, match="network body 'resnet'.*nature"):
+    with pytest.raises(UnknownNameError, match=r"network body 'resnet'.*nature"):
         load_encoder(saved)
 
 

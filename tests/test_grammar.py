@@ -1,5 +1,6 @@
 """The text form of objectives: print and parse are inverse, and whatever else is typed is refused by name."""
 
+import contextlib
 import random
 
 import pytest
@@ -134,7 +135,7 @@ def test_camel_case_names_the_same_loss():
 def test_methods_stand_for_their_objective(text, expanded):
     """By hand. A loss wins over the method of the same name, which has no option `weight`."""
     if "weight" in text:
-        with pytest.raises(UnknownNameError, match="'weight'.*hidden, kind, target"):
+        with pytest.raises(UnknownNameError, match=r"'weight'.*hidden, kind, target"):
             parse(text, 16)
         return
     expected = parse(expanded)
@@ -240,7 +241,5 @@ def test_random_text_is_an_objective_or_an_error_of_ours(seed):
     words = "inverse kl vae warmup( hidden= beta= ( ) [ ] : , + - * ** / 2 0.5 -3 'a' True None x 1e999 = . {} # \\ \n"
     chosen = random.Random(seed)
     text = "".join(chosen.choice(words.split(" ")) for _ in range(chosen.randint(1, 9)))
-    try:
+    with contextlib.suppress(SrlBenchError):
         assert isinstance(parse(text, 16), Objective)
-    except SrlBenchError:
-        pass

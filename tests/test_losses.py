@@ -178,7 +178,7 @@ def test_next_reconstruction_decodes_the_predicted_state_against_the_next_image(
     value = loss(batch)
     expected, _, _ = loss.model.predict(batch.state, batch.state, batch.action_vector)
     torch.testing.assert_close(loss.decoder.seen, expected)
-    torch.testing.assert_close(value, (batch.next_obs - 0.25).square().mean((1, 2, 3)))
+    torch.testing.assert_close(value, (batch.next_obs - 0.25).square().mean((1, 2, 3)) / 0.2**2)
 
 
 def test_e2c_transition_propagates_the_mean_linearised_at_the_sample():
@@ -322,11 +322,11 @@ def test_pixel_nll_equals_the_normal_density_of_torch(sigma):
 
 @pytest.mark.parametrize(("likelihood", "sigma"), [("mse", 0.0), ("gaussian", 0.1), ("gaussian", 0.0)])
 def test_reconstruction_compares_the_decoded_state_with_the_image(likelihood, sigma):
-    """Oracles: mean squared error, and Normal.log_prob; a learned deviation starts at that of the pixels, 0.2."""
+    """Oracles: mean squared error over the pixels' variance, and Normal.log_prob, at the pixels' deviation of 0.2."""
     batch, loss = fake(), built(Reconstruction(likelihood=likelihood, sigma=sigma))
     decoded = loss.decoder(batch.state)
     if likelihood == "mse":
-        expected = functional.mse_loss(decoded, batch.obs, reduction="none").mean((1, 2, 3))
+        expected = functional.mse_loss(decoded, batch.obs, reduction="none").mean((1, 2, 3)) / 0.2**2
     else:
         expected = -Normal(decoded, sigma or 0.2).log_prob(batch.obs).sum((1, 2, 3))
     torch.testing.assert_close(loss(batch), expected)

@@ -214,6 +214,19 @@ class ForeignActions(Foreign):
     action_space = gymnasium.spaces.MultiDiscrete([2, 2])
 
 
+class Open(gymnasium.Env):
+    """An environment that passes arguments on."""
+
+    def __init__(self, base=1, **kwargs):
+        self.given = kwargs
+
+
+def test_an_environment_with_open_arguments_gets_them(monkeypatch):
+    monkeypatch.delitem(gymnasium.registry, "tests/Open-v0", raising=False)
+    gymnasium.register("tests/Open-v0", Open)
+    assert make_environment("tests/Open-v0", {"size": 3}).unwrapped.given == {"size": 3}
+
+
 @pytest.mark.parametrize(("cls", "message"), [(Foreign, "factors"), (ForeignActions, "Discrete and Box")])
 def test_an_environment_that_cannot_be_recorded_says_why(tmp_path, monkeypatch, cls, message):
     monkeypatch.delitem(gymnasium.registry, "tests/Foreign-v0", raising=False)

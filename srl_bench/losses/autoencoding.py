@@ -29,9 +29,10 @@ def pixel_nll(prediction: Tensor, target: Tensor, sigma: Tensor | float) -> Tens
 class Reconstruction(Loss):
     """Decode the observation from the state (Hinton & Salakhutdinov 2006).
 
-    With the likelihood "mse" the error is averaged over pixels; with "gaussian" it is the negative
-    log-likelihood of a Gaussian with standard deviation `sigma`, summed over pixels, as a variational
-    bound needs it. With `sigma=0` the deviation is learned (Rybkin et al. 2021, 2006.13202); it starts at
+    With the likelihood "mse" it is the mean squared error over the variance of the pixels around the mean
+    image: 1 for decoding the mean image, whatever the contrast of the scene, and so on a scale with other
+    terms. With "gaussian" it is the negative log-likelihood of a Gaussian with standard deviation `sigma`,
+    summed over pixels, as a variational bound needs it. With `sigma=0` the deviation is learned (Rybkin et al. 2021, 2006.13202); it starts at
     that of the pixels from the mean image, so that no data set is too faint to be worth encoding.
     """
 
@@ -49,6 +50,7 @@ class Reconstruction(Loss):
 
     def build(self, spec: Spec) -> None:
         self.decoder = shared_decoder(spec)
+        self.pixel_variance = spec.pixel_std**2
         if self.likelihood == "gaussian" and self.sigma == 0:
             self.deviation = spec.shared("deviation", lambda: Deviation(spec.pixel_std))
 
@@ -64,7 +66,7 @@ class Reconstruction(Loss):
     def error(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return (B,) the error of predicted images under the chosen likelihood."""
         if self.likelihood == "mse":
-            return pixel_mse(prediction, target)
+            return pixel_mse(prediction, target) / self.pixel_variance
         return pixel_nll(prediction, target, self.sigma or self.deviation())
 
 
