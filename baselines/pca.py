@@ -49,9 +49,7 @@ class PCA(Method):
         largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
         components = torch.from_numpy(components * np.sign(largest))
         # The network's input is centred and scaled; undo the scale, and the rest of the centring.
-        rest = -network.input_offset / network.input_scale - torch.from_numpy(fitted.mean_).view_as(
-            network.input_offset
-        )
+        centre = -(network.input_offset / network.input_scale).permute(2, 0, 1).flatten()
         network.head.weight.copy_(components / network.input_scale)
-        network.head.bias.copy_(components @ rest.flatten())
+        network.head.bias.copy_(components @ (centre - torch.from_numpy(fitted.mean_)))
         return network

@@ -3,8 +3,15 @@
 if __name__ == "environments":
     raise ImportError("this folder is the package srl_bench.environments; import it by that name")
 
+import inspect
 import os
+from typing import Any
 
+import gymnasium
+from gymnasium.envs.registration import load_env_creator
+
+from srl_bench.errors import ConfigError, UnknownNameError
+from srl_bench.factors import Factor
 from srl_bench.registry import import_room
 
 
@@ -22,3 +29,36 @@ def _import_pybullet_silently() -> None:
 
 _import_pybullet_silently()
 import_room(__name__)
+
+
+def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Make one environment.
+
+    Raises:
+        UnknownNameError: the id or a keyword argument is not known.
+    """
+    if environment not in gymnasium.registry:
+        ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
+        raise UnknownNameError("environment", environment, ours)
+    entry_point = gymnasium.spec(environment).entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    parameters = inspect.signature(creator).parameters  # type: ignore[arg-type]
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+        for name in kwargs:
+            if name not in parameters:
+                raise UnknownNameError(f"argument of {environment}", name, parameters)
+    return gymnasium.make(environment, disable_env_checker=True, **kwargs)
+
+
+def factor_table(env: gymnasium.Env[Any, Any]) -> tuple[Factor, ...]:
+    """Return the ground-truth factors of an environment.
+
+    Raises:
+        ConfigError: it does not name any.
+    """
+    if not hasattr(env.unwrapped, "factors"):
+        raise ConfigError(
+            f"{env} has no ground truth: it needs the attribute `factors` (a tuple of srl_bench.Factor) and their "
+            "values in info['state']."
+        )
+    return env.unwrapped.factors

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainConfig
+from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import UnknownNameError
 from srl_bench.launch import run_all
 from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import code_version, provenance
-from srl_bench.record import make_environment, record, recording_name
+from srl_bench.record import record, recording_name
 from srl_bench.registry import BODIES, METRICS, load_plugin
 from srl_bench.results import save_scores
 from srl_bench.rollouts import open_rollouts
@@ -104,7 +105,7 @@ def check_names(suite: Suite) -> None:
     methods = [resolve(text) for text in suite.methods if text != RAW_PIXELS]
     for config in suite.environments:
         env = make_environment(config.environment, config.environment_kwargs)
-        n_factors = len(env.unwrapped.factors)  # type: ignore[attr-defined]
+        n_factors = len(factor_table(env))
         env.close()
         for method in methods:
             state_dim = method.state_dim(suite.train.latent_dim, n_factors)

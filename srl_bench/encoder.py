@@ -143,6 +143,8 @@ class Encoder(nn.Module):
             config = json.loads((folder / "config.json").read_text())
             if config["format"] != FORMAT:
                 raise DataError(f"{folder}/config.json has format {config['format']}; this version reads {FORMAT}.")
+            if config["observation"] not in ("pixels", "state") or not isinstance(config["provenance"], dict):
+                raise DataError(f"{folder}/config.json has an unknown observation or a provenance that is no object.")
             with torch.device("meta"):
                 encoder = Encoder(EncoderNetwork(**config["network"]), config["observation"], config["provenance"])
         except SrlBenchError:
@@ -150,6 +152,7 @@ class Encoder(nn.Module):
         except (
             json.JSONDecodeError,
             UnicodeDecodeError,
+            RecursionError,
             KeyError,
             TypeError,
             ValueError,
@@ -166,8 +169,9 @@ def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Read tensors after their names and shapes in the header were compared with the expected ones."""
     try:
         with safe_open(file, framework="pt") as stream:
-            found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-            wanted = {name: tuple(value.shape) for name, value in expected.items()}
+            slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
+            found = {name: (part.get_dtype() == "F32", tuple(part.get_shape())) for name, part in slices.items()}
+            wanted = {name: (True, tuple(value.shape)) for name, value in expected.items()}
             if found != wanted:
                 wrong = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
                 raise DataError(f"{file} does not fit config.json; these tensors differ: {', '.join(wrong)}.")

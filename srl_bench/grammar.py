@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 from typing import Any
 
 from srl_bench.errors import ConfigError, UnknownNameError
@@ -73,8 +74,8 @@ def _evaluate(node: ast.expr, text: str, state_dim: int | None) -> Any:
     match node:
         case ast.Constant(value=bool()):
             pass
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
+        case ast.Constant(value=int() | float()):
+            return _number(node, text)
         case ast.Name():
             return _objective(node.id, {}, state_dim)
         case ast.Call(func=ast.Name(id="warmup"), args=[value, fraction], keywords=[]):
@@ -113,7 +114,7 @@ def _call(node: ast.Call, text: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"options go by name, as in vae(beta=4.0), not {ast.unparse(node)!r} in {text!r}.")
     try:
         return node.func.id, {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"options must be plain values in {ast.unparse(node)!r}.") from error
 
 
@@ -132,9 +133,12 @@ def _objective(name: str, options: dict[str, Any], state_dim: int | None) -> Obj
 
 def _number(node: ast.expr, text: str) -> float:
     try:
-        return float(ast.literal_eval(node))
-    except (ValueError, TypeError) as error:
+        number = float(ast.literal_eval(node))
+    except (ValueError, TypeError, OverflowError) as error:
         raise ConfigError(f"expected a number, not {ast.unparse(node)!r}, in {text!r}.") from error
+    if not math.isfinite(number):
+        raise ConfigError(f"expected a finite number, not {ast.unparse(node)!r}, in {text!r}.")
+    return number
 
 
 def _bound(node: ast.expr | None, text: str) -> int | None:

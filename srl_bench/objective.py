@@ -37,6 +37,7 @@ class Spec:
         n_actions: number of discrete actions, 0 for continuous ones.
         action_dim: length of the action vector (one-hot for discrete actions).
         reward_values: the distinct rewards of the training transitions, ascending.
+        reward_mean, reward_std: of the training transitions.
         factor_mean, factor_std: of the training rows, (K,); for losses that may see the ground truth.
     """
 
@@ -46,6 +47,8 @@ class Spec:
     n_actions: int
     action_dim: int
     reward_values: tuple[float, ...] = ()
+    reward_mean: float = 0.0
+    reward_std: float = 1.0
     factor_mean: tuple[float, ...] = ()
     factor_std: tuple[float, ...] = ()
     _shared: dict[tuple, nn.Module] = field(default_factory=dict, repr=False, compare=False)
@@ -61,7 +64,7 @@ class Spec:
 
 def snake_case(name: str) -> str:
     """Return the name under which a class is registered: "MyLoss" becomes "my_loss"."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])", "_", name).lower()
 
 
 @dataclass_transform(eq_default=False)
@@ -165,6 +168,11 @@ class Term:
     start: int | None = None
     stop: int | None = None
 
+    def __post_init__(self) -> None:
+        weight = self.weight.value if isinstance(self.weight, Warmup) else self.weight
+        if not math.isfinite(weight):
+            raise ConfigError(f"the weight of {self.loss.name!r} must be a finite number, not {weight}.")
+
     def weight_at(self, progress: float) -> float:
         """Return the weight at a progress in [0, 1]."""
         return self.weight.at(progress) if isinstance(self.weight, Warmup) else self.weight
@@ -176,7 +184,7 @@ class Term:
             ConfigError: the slice is empty or reaches beyond the state.
         """
         start, stop, _ = slice(self.start, self.stop).indices(state_dim)
-        if start >= stop or (self.stop or 0) > state_dim:
+        if start >= stop or max(abs(self.start or 0), abs(self.stop or 0)) > state_dim:
             raise ConfigError(
                 f"{self} reads dimensions {start}:{self.stop if self.stop is not None else stop} of a state of "
                 f"{state_dim}; a slice must be non-empty and inside it."
@@ -244,11 +252,11 @@ class Objective:
         return iter(self.terms)
 
     def __str__(self) -> str:
-        return " + ".join(map(str, self.terms)).replace("+ -", "- ")
+        return _signed_sum([str(term) for term in self.terms])
 
     def latex(self) -> str:
         """Return the equation of the objective."""
-        return r"\mathcal{L} = " + " + ".join(term.latex() for term in self.terms).replace("+ -", "- ")
+        return r"\mathcal{L} = " + _signed_sum([term.latex() for term in self.terms])
 
     def drop(self, name: str) -> Objective:
         """Return the objective without the terms of one loss."""
@@ -275,6 +283,11 @@ class Objective:
     def variational(self) -> bool:
         """Whether a term needs a Gaussian over states."""
         return any(term.loss.variational for term in self.terms)
+
+
+def _signed_sum(terms: list[str]) -> str:
+    rest = [f" - {term[1:]}" if term.startswith("-") else f" + {term}" for term in terms[1:]]
+    return "".join(terms[:1] + rest)
 
 
 def _terms(value: Loss | Objective) -> tuple[Term, ...]:

@@ -126,6 +126,7 @@ class Trainer:
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         self.data = ResidentData(rollouts, self.device)
+        self.data_hash = rollouts.data_hash
         self.rows = rollouts.transitions("train")
         self.validation_rows = _spread(rollouts.transitions("val"), VALIDATION_ROWS)
         rewards = rollouts.rewards[self.rows]
@@ -139,6 +140,8 @@ class Trainer:
             n_actions=rollouts.n_actions,
             action_dim=rollouts.n_actions or rollouts.actions.shape[1],
             reward_values=tuple(np.unique(rewards).tolist()),
+            reward_mean=float(rewards.mean()),
+            reward_std=float(rewards.std()) or 1.0,
             factor_mean=tuple(factors.mean(0).tolist()),
             factor_std=tuple(np.where(factors.std(0) < 1e-8, 1.0, factors.std(0)).tolist()),
         )
@@ -304,11 +307,16 @@ class Trainer:
             index, key = name.split(".", 1)
             state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        # Fused Adam pairs weights and moments by their place in memory, so that the layouts must agree.
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter).copy_(value)
         self.step, self.best, self.log = about["step"], about["best"], about["log"]
         self._resumed_at = self.step
 
     def _identity(self) -> dict[str, Any]:
-        return {"method": str(self.method), "config": asdict(self.config), "rows": len(self.rows)}
+        return {"method": str(self.method), "config": asdict(self.config), "data": self.data_hash}
 
 
 def resolve_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,11 +12,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
-from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.environments import factor_table, make_environment
+from srl_bench.errors import ConfigError, DataError
 from srl_bench.progress import progress
 from srl_bench.registry import load_plugin
 from srl_bench.rollouts import Rollouts, RolloutWriter, atomic_folder, open_rollouts
@@ -33,9 +33,15 @@ def _random(env: gymnasium.Env, rng: np.random.Generator) -> Any:
     return rng.uniform(space.low, space.high).astype(space.dtype)
 
 
+def _scripted(env: gymnasium.Env, rng: np.random.Generator, noise: float) -> Any:
+    if not hasattr(env.unwrapped, "scripted_action"):
+        raise ConfigError(f"{env} has no scripted_action(rng, noise); record it with the random policy.")
+    return env.unwrapped.scripted_action(rng, noise)
+
+
 POLICIES: dict[str, Callable[[RecordConfig], Policy]] = {
     "random": lambda config: _random,
-    "scripted": lambda config: lambda env, rng: env.unwrapped.scripted_action(rng, config.noise),  # type: ignore[attr-defined]
+    "scripted": lambda config: lambda env, rng: _scripted(env, rng, config.noise),
 }
 
 
@@ -67,7 +73,7 @@ def record(
     path = Path(out) if out is not None else Path("data") / recording_name(config)
     if path.exists():
         found = open_rollouts(path)
-        if found.info["recording"] != asdict(config):
+        if found.info["recording"] != json.loads(json.dumps(asdict(config))):
             raise DataError(
                 f"{path} holds another recording ({found.info['recording']}); give another folder or delete it."
             )
@@ -83,7 +89,7 @@ def record(
         "environment_kwargs": config.environment_kwargs,
         "recording": asdict(config),
         "n_actions": int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0,
-        "factors": [factor.to_dict() for factor in env.unwrapped.factors],  # type: ignore[attr-defined]
+        "factors": [factor.to_dict() for factor in factor_table(env)],
     }
     env.close()
     with atomic_folder(path) as folder, progress() as bar:
@@ -109,21 +115,6 @@ def recording_name(config: RecordConfig) -> str:
     """Return a folder name that is unique to a recording configuration."""
     digest = hashlib.sha256(repr(sorted(asdict(config).items())).encode()).hexdigest()[:12]
     return f"{config.environment.replace('/', '_')}-{digest}"
-
-
-def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env:
-    """Make one environment; unknown ids and keyword arguments are errors that name the known ones."""
-    import srl_bench.environments  # noqa: F401  (registers the built-in ids)
-
-    if environment not in gymnasium.registry:
-        ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
-        raise UnknownNameError("environment", environment, ours)
-    creator = load_env_creator(gymnasium.spec(environment).entry_point)  # type: ignore[arg-type]
-    known = list(inspect.signature(creator).parameters)
-    for name in kwargs:
-        if name not in known:
-            raise UnknownNameError(f"argument of {environment}", name, known)
-    return gymnasium.make(environment, disable_env_checker=True, **kwargs)
 
 
 def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[dict[str, NDArray]]:

@@ -147,7 +147,7 @@ def open_rollouts(path: str | Path) -> Rollouts:
         raise DataError(f"{path} holds no rollouts.json; give a folder that `srl-bench record` wrote.")
     try:
         info = json.loads(description.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{description} is not valid JSON ({error}); record the data set again.") from error
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise DataError(f"{description} has no schema version {SCHEMA}, the only one this version reads.")

@@ -12,8 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from srl_bench.encoder import Encoder
+from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError
-from srl_bench.record import make_environment
 from srl_bench.seeding import derive_seed
 
 

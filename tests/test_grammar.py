@@ -235,6 +235,7 @@ def test_nothing_is_evaluated(tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.filterwarnings("ignore:invalid decimal literal:SyntaxWarning")
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 10**9))
 def test_random_text_is_an_objective_or_an_error_of_ours(seed):

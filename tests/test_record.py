@@ -6,8 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from srl_bench.config import RecordConfig
+from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
-from srl_bench.record import RecordConfig, make_environment, record, recording_name
+from srl_bench.record import record, recording_name
 from srl_bench.rollouts import ARRAYS, open_rollouts
 
 module = sys.modules["srl_bench.record"]  # `srl_bench.record` is the function

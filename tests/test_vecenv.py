@@ -4,8 +4,8 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import srl_bench as srl
+from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError
-from srl_bench.record import make_environment
 from srl_bench.vecenv import EncodedObservation
 
 ENVIRONMENT = "srl_bench/MobileRobot-v0"

@@ -32,8 +32,9 @@ class Reconstruction(Loss):
     With the likelihood "mse" it is the mean squared error over the variance of the pixels around the mean
     image: 1 for decoding the mean image, whatever the contrast of the scene, and so on a scale with other
     terms. With "gaussian" it is the negative log-likelihood of a Gaussian with standard deviation `sigma`,
-    summed over pixels, as a variational bound needs it. With `sigma=0` the deviation is learned (Rybkin et al. 2021, 2006.13202); it starts at
-    that of the pixels from the mean image, so that no data set is too faint to be worth encoding.
+    summed over pixels, as a variational bound needs it. With `sigma=0` the deviation is learned (Rybkin et al.
+    2021, 2006.13202); it starts at that of the pixels from the mean image, so that no data set is too faint to
+    be worth encoding.
     """
 
     likelihood: str = "mse"
@@ -71,7 +72,7 @@ class Reconstruction(Loss):
 
 
 class Deviation(nn.Module):
-    """The learned standard deviation of pixels around the decoded image, in [e^-4, e]."""
+    """The learned standard deviation of pixels around the decoded image, in [e^-7, e]."""
 
     def __init__(self, initial: float) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class Deviation(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the deviation, a scalar."""
-        return self.log_sigma.clamp(-4.0, 1.0).exp()
+        return self.log_sigma.clamp(-7.0, 1.0).exp()
 
 
 def shared_decoder(spec: Spec) -> nn.Module:

@@ -48,39 +48,70 @@ def e2c_kl(mean: Tensor, logvar: Tensor, v: Tensor, r: Tensor, next_mean: Tensor
     return e2c_kl_per_sample(mean, logvar, v, r, next_mean, next_logvar).mean()
 
 
-class Transition(nn.Module):
-    """The coefficients v, r (B, d), B (B, d, m) and c (B, d) of the transition at a state."""
+def dense_kl_per_sample(mean: Tensor, logvar: Tensor, a: Tensor, next_mean: Tensor, next_logvar: Tensor) -> Tensor:
+    """Return (B,) the same divergence for one matrix A (d, d) without structure."""
+    variance, precision = logvar.exp(), (-next_logvar).exp()
+    trace = (precision * (variance @ a.square().T)).sum(-1)
+    quadratic = ((next_mean - mean).square() * precision).sum(-1)
+    log_determinant = logvar.sum(-1) + 2 * torch.linalg.slogdet(a).logabsdet
+    return 0.5 * (trace + quadratic - mean.shape[-1] + next_logvar.sum(-1) - log_determinant)
 
-    def __init__(self, kind: str, state_dim: int, action_dim: int) -> None:
+
+class LocalTransition(nn.Module):
+    """s' = A s + B a + c with A = I + v r^T, where v, r, B and c are functions of the state."""
+
+    def __init__(self, state_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.shape = (state_dim, action_dim)
-        outputs = state_dim * (3 + action_dim)
-        if kind == "local":
-            self.net = mlp([state_dim, HIDDEN, HIDDEN, outputs])
-            with torch.no_grad():
-                self.net[-1].weight.mul_(0.1)  # type: ignore[operator]
-        self.bias = nn.Parameter(0.01 * torch.randn(outputs))
+        self.sizes = (state_dim, state_dim, state_dim, state_dim * action_dim)
+        self.net = mlp([state_dim, HIDDEN, HIDDEN, sum(self.sizes)])
+        with torch.no_grad():  # start near A = I, far from where its determinant vanishes
+            self.net[-1].weight.mul_(0.1)  # type: ignore[operator]
 
-    def forward(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return v, r, B, c at the states (B, d)."""
-        out = self.bias.expand(len(state), -1)
-        if hasattr(self, "net"):
-            out = out + self.net(state)
-        d, m = self.shape
-        v, r, c, matrix = out.split([d, d, d, d * m], dim=1)
-        return v, r, matrix.unflatten(1, (d, m)), c
+    def coefficients(self, at: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return v, r, c (B, d) and B (B, d, m), linearised at the states (B, d)."""
+        v, r, c, matrix = self.net(at).split(self.sizes, dim=1)
+        return v, r, c, matrix.unflatten(1, (v.shape[1], -1))
 
-    def predict(self, state: Tensor, at: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return A state + B action + c with the coefficients linearised `at` a state, and v and r."""
-        v, r, matrix, c = self(at)
-        following = state + v * (r * state).sum(-1, keepdim=True)
-        return following + torch.einsum("bdm,bm->bd", matrix, action) + c, v, r
+    def predict(self, state: Tensor, at: Tensor, action: Tensor) -> Tensor:
+        """Return (B, d) the next state, with the coefficients linearised `at` a state."""
+        v, r, c, matrix = self.coefficients(at)
+        return state + v * (r * state).sum(-1, keepdim=True) + torch.einsum("bdm,bm->bd", matrix, action) + c
+
+    def divergence(self, batch: Batch) -> Tensor:
+        """Return (B,) the divergence of the predicted Gaussian from the encoded one."""
+        v, r, _, _ = self.coefficients(batch.state)
+        mean = self.predict(batch.mean, batch.state, batch.action_vector)
+        return e2c_kl_per_sample(mean, batch.logvar, v, r, batch.next_mean, batch.next_logvar)
 
 
-def _shared_transition(loss: Loss, kind: str, spec: Spec) -> nn.Module:
-    if kind not in ("local", "global"):
-        raise ConfigError(f"the transition of {loss.name!r} is 'local' or 'global', not {kind!r}.")
-    return spec.shared(f"e2c {kind}", lambda: Transition(kind, spec.state_dim, spec.action_dim))
+class GlobalTransition(nn.Module):
+    """s' = A s + B a + c with one A, B and c for all states."""
+
+    def __init__(self, state_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.eye(state_dim) + 0.01 * torch.randn(state_dim, state_dim))
+        self.b = nn.Linear(action_dim, state_dim)
+
+    def predict(self, state: Tensor, at: Tensor, action: Tensor) -> Tensor:
+        """Return (B, d) the next state; `at` makes no difference to a linear system."""
+        return state @ self.a.T + self.b(action)
+
+    def divergence(self, batch: Batch) -> Tensor:
+        """Return (B,) the divergence of the predicted Gaussian from the encoded one."""
+        mean = self.predict(batch.mean, batch.state, batch.action_vector)
+        return dense_kl_per_sample(mean, batch.logvar, self.a, batch.next_mean, batch.next_logvar)
+
+
+TRANSITIONS = {"local": LocalTransition, "global": GlobalTransition}
+
+
+def _shared_transition(kind: str, spec: Spec) -> nn.Module:
+    return spec.shared(f"{kind} transition", lambda: TRANSITIONS[kind](spec.state_dim, spec.action_dim))
+
+
+def _check_transition(kind: str) -> None:
+    if kind not in TRANSITIONS:
+        raise ConfigError(f"the transition is 'local' or 'global', not {kind!r}.")
 
 
 class NextReconstruction(Reconstruction):
@@ -92,13 +123,17 @@ class NextReconstruction(Reconstruction):
     variational = True
     symbol = r"\mathbb{E}\,\ell\left(g(A s_t + B a_t + c),\, o_{t+1}\right)"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_transition(self.transition)
+
     def build(self, spec: Spec) -> None:
         super().build(spec)
-        self.model = _shared_transition(self, self.transition, spec)
+        self.model = _shared_transition(self.transition, spec)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the reconstruction error of o_{t+1}."""
-        predicted, _, _ = self.model.predict(batch.state, batch.state, batch.action_vector)  # type: ignore[operator]
+        predicted = self.model.predict(batch.state, batch.state, batch.action_vector)  # type: ignore[operator]
         return self.error(self.decode(batch, predicted), batch.next_obs)
 
 
@@ -107,18 +142,20 @@ class E2CTransition(Loss):
 
     transition: str = "local"
 
-    name = "e2c_transition"
     needs = ("obs", "action", "next_obs")
     variational = True
     prevents_collapse = False
     symbol = (
-        r"D_\mathrm{KL}\left[\mathcal{N}(A\mu_t + B a_t + c,\, A\Sigma_t A^\top)\,\Vert\,q(s_{t+1} \mid o_{t+1})\right]"
+        r"D_\mathrm{KL}\left[\mathcal{N}(A\mu_t + B a_t + c,\, A\Sigma_t A^\top)\,\Vert\,"
+        r"q(s_{t+1} \mid o_{t+1})\right]"
     )
 
+    def __post_init__(self) -> None:
+        _check_transition(self.transition)
+
     def build(self, spec: Spec) -> None:
-        self.model = _shared_transition(self, self.transition, spec)
+        self.model = _shared_transition(self.transition, spec)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the divergence."""
-        mean, v, r = self.model.predict(batch.mean, batch.state, batch.action_vector)  # type: ignore[operator]
-        return e2c_kl_per_sample(mean, batch.logvar, v, r, batch.next_mean, batch.next_logvar)
+        return self.model.divergence(batch)  # type: ignore[operator]

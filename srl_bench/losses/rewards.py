@@ -35,6 +35,7 @@ class Reward(Loss):
         values = torch.tensor(spec.reward_values)
         self.classes = len(values) <= MAX_CLASSES
         self.register_buffer("values", values)
+        self.mean, self.std = spec.reward_mean, spec.reward_std
         self.model = mlp([2 * spec.state_dim, self.hidden, self.hidden, len(values) if self.classes else 1])
 
     def forward(self, batch: Batch) -> Tensor:
@@ -42,7 +43,7 @@ class Reward(Loss):
         values = self.get_buffer("values")
         prediction = self.model(torch.cat([batch.state, batch.next_state], dim=1))
         if not self.classes:
-            reward = (batch.reward - values.mean()) / values.std()
+            reward = (batch.reward - self.mean) / self.std
             return functional.huber_loss(prediction[:, 0], reward, reduction="none")
         labels = torch.searchsorted(values, batch.reward).clamp(max=len(values) - 1)
         counts = torch.bincount(labels, minlength=len(values))

@@ -45,9 +45,8 @@ class EncoderNetwork(nn.Module):
             "variational": variational,
         }
         self.state_dim = state_dim
-        height_first = (*observation_shape[2:], *observation_shape[:2])
         self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("input_offset", torch.zeros(height_first))
+        self.register_buffer("input_offset", torch.zeros(tuple(observation_shape)))
         self.variational = variational
         self.body = BODIES[body](tuple(observation_shape))
         self.head = nn.Linear(self.body.width, state_dim * (2 if variational else 1))
@@ -60,11 +59,13 @@ class EncoderNetwork(nn.Module):
         """
         mean, std = pixel_statistics(images)
         self.input_scale.fill_(1 / std)
-        self.input_offset.copy_(torch.from_numpy(-mean / std))
+        self.input_offset.copy_(torch.from_numpy(-mean / std).permute(1, 2, 0))
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the mean (B, d) and the log-variance (B, d), clamped to [-10, 4], or None."""
-        features = self.body(torch.addcmul(self.input_offset, observations, self.input_scale))
+        # A view with channels last in memory, for the sum to have that layout, too.
+        offset = self.input_offset.permute(2, 0, 1) if self.input_offset.ndim == 3 else self.input_offset
+        features = self.body(torch.addcmul(offset, observations, self.input_scale))
         # States keep full precision when the body runs in bfloat16.
         with torch.autocast(features.device.type, enabled=False):
             out = self.head(features.float())
