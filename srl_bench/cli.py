@@ -353,12 +353,14 @@ def _counts(values: np.ndarray) -> str:
 def _publish(run: Path, out: Path) -> None:
     """Print the table of a suite, and write tables and figures to `out`."""
     from srl_bench.report.figures import write_figures
-    from srl_bench.results import load_results, write_tables
+    from srl_bench.results import load_results, notes, write_tables
 
-    results = load_results(run)
-    write_tables(results, out)
+    results, remarks = load_results(run), notes(run)
+    write_tables(results, out, remarks)
     for environment in results["environment"].unique():
         _print(_rich_table(results, environment))
+    for remark in remarks:
+        print(f"note: {remark}")
     figures = write_figures(run, results, out / "figures")
     print(f"tables in {out}, figures {', '.join(str(path) for path in figures)}")
 

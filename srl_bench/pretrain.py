@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from srl_bench.batch import Batch, ResidentData
@@ -75,12 +76,12 @@ def pretrain(
         environment=rollouts.environment,
         environment_kwargs=rollouts.environment_kwargs,
         data_hash=rollouts.data_hash,
-        training_episodes=rollouts.info["split"]["train"],
+        training_episodes=list(rollouts.info["split"]["train"]),
     )
     if folder is not None and (folder / "encoder").exists():
         return _finished(folder / "encoder", origin)
     started = time.perf_counter()
-    with torch_threads(config.threads), torch.random.fork_rng():
+    with cpu_threads(config.threads), torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "network"))
         objective = as_objective(chosen, state_dim)
         variational = objective is not None and objective.variational
@@ -339,18 +340,20 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the precision of convolutions; "auto" is bfloat16 on GPUs and on CPUs that compute it natively."""
     if name == "auto":
-        native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        native = device.type == "cuda" or on_cpu()
         return torch.bfloat16 if native else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run a block with `count` CPU threads."""
+def cpu_threads(count: int) -> Iterator[None]:
+    """Run a block with `count` CPU threads, of torch as of BLAS and OpenMP."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with threadpool_limits(limits=count):
+            yield
     finally:
         torch.set_num_threads(before)
 

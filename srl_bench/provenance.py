@@ -16,15 +16,18 @@ PRESENTATION = ("report", "cli.py", "results.py", "progress.py", "launch.py")
 
 
 @cache
-def code_version() -> str:
-    """Return 12 hex digits of the hash of all source files that can change a result."""
+def code_version(*parts: str) -> str:
+    """Return 12 hex digits of the hash of all source files that can change a result.
+
+    `parts` narrows it to some files and folders of the package.
+    """
     root = Path(__file__).parent
     # In a checkout the rooms are symbolic links, which rglob does not follow.
     folders = (root, *(root / room for room in ("environments", "baselines", "metrics")))
     files = {file.relative_to(root): file for folder in folders for file in folder.rglob("*.py")}
     digest = hashlib.sha256()
     for relative, file in sorted(files.items()):
-        if relative.parts[0] not in PRESENTATION:
+        if relative.parts[0] in parts or not (parts or relative.parts[0] in PRESENTATION):
             digest.update(relative.as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -18,6 +18,7 @@ from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.progress import progress
+from srl_bench.provenance import code_version
 from srl_bench.registry import load_plugin
 from srl_bench.rollouts import Rollouts, RolloutWriter, atomic_folder, open_rollouts
 from srl_bench.seeding import derive_seed, generator
@@ -71,7 +72,7 @@ def record(
     for plugin in plugins:
         load_plugin(plugin)
     path = Path(out) if out is not None else Path("data") / recording_name(config)
-    if path.exists():
+    if path.exists() and any(path.iterdir()):
         found = open_rollouts(path)
         if found.info["recording"] != json.loads(json.dumps(asdict(config))):
             raise DataError(
@@ -112,8 +113,10 @@ def record(
 
 
 def recording_name(config: RecordConfig) -> str:
-    """Return a folder name that is unique to a recording configuration."""
-    digest = hashlib.sha256(repr(sorted(asdict(config).items())).encode()).hexdigest()[:12]
+    """Return a folder name that is unique to a configuration and to the code that records it."""
+    code = code_version("environments", "record.py", "seeding.py")
+    facts = json.dumps([asdict(config), code], sort_keys=True)
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
     return f"{config.environment.replace('/', '_')}-{digest}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,30 @@ def load_results(run: str | Path) -> pd.DataFrame:
     if not rows:
         raise DataError(f"{run} holds no finished cell yet.")
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def notes(run: str | Path) -> list[str]:
+    """Return what a reader of the table should know: failed cells, undefined values and their reasons."""
+    found: dict[str, list[str]] = {}
+    for cell in suite_cells(run):
+        if not (cell / "cell.json").exists():
+            continue
+        method = json.loads((cell / "cell.json").read_text())["method"]
+        remarks: set[str] = set()
+        if (cell / "error.txt").exists():
+            remarks.add(f"failed: {(cell / 'error.txt').read_text().strip().splitlines()[-1]}")
+        if (cell / "scores.json").exists():
+            for metric, record in json.loads((cell / "scores.json").read_text()).items():
+                remarks |= set(record["warnings"])
+                if record["skipped"]:
+                    remarks.add(f"{metric.split('.')[0]} leaves out constant factors: {', '.join(record['skipped'])}")
+        for remark in remarks:
+            found.setdefault(remark, []).append(method)
+    total = len(suite_cells(run))
+    return [
+        remark if len(methods) > total / 2 else f"{', '.join(sorted(set(methods)))}: {remark}"
+        for remark, methods in sorted(found.items())
+    ]
 
 
 def _number(value: float | None) -> float:
@@ -160,14 +185,15 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     return pd.DataFrame({"method": list(wide.index), **columns})
 
 
-def write_tables(results: pd.DataFrame, folder: Path) -> None:
-    """Write `results.csv` (long) and the summary as `table.csv`, `table.md` and `table.tex`."""
+def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = ()) -> None:
+    """Write `results.csv` (long) and the summary as `table.csv`, `table.md` (with remarks) and `table.tex`."""
     folder.mkdir(parents=True, exist_ok=True)
     results.to_csv(folder / "results.csv", index=False)
     environments = list(results["environment"].unique())
     wide = pd.concat({name: summary(results, name) for name in environments}, names=["environment", "method"])
     wide.to_csv(folder / "table.csv")
-    (folder / "table.md").write_text("\n\n".join(render(results, name, "md") for name in environments) + "\n")
+    tables = [render(results, name, "md") for name in environments]
+    (folder / "table.md").write_text("\n\n".join([*tables, *(f"* {remark}" for remark in remarks)]) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
 
 

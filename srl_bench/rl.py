@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from srl_bench.config import RAW_PIXELS, RLConfig, options
 from srl_bench.encoder import Encoder
 from srl_bench.errors import ConfigError, TrainingError
-from srl_bench.pretrain import resolve_device, torch_threads
+from srl_bench.pretrain import cpu_threads, resolve_device
 from srl_bench.progress import progress
 from srl_bench.provenance import provenance
 from srl_bench.rollouts import atomic_folder
@@ -65,7 +65,7 @@ def train_agent(
     kwargs = dict(environment_kwargs or {})
     if isinstance(source, Encoder) and source.observation == "state":
         kwargs["obs_type"] = "state"
-    with torch_threads(config.threads):
+    with cpu_threads(config.threads):
         training = _observed(make_vec_env(environment, config.n_envs, seed=config.seed, **kwargs), source)
         evaluation = _observed(make_vec_env(environment, config.eval_episodes, **kwargs), source)
         agent = _make_agent(training, source, config)

@@ -18,7 +18,7 @@ import pandas as pd
 from srl_bench.encoder import Encoder, observations_for
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.pretrain import torch_threads
+from srl_bench.pretrain import cpu_threads
 from srl_bench.progress import progress
 from srl_bench.registry import METRICS, Metric
 from srl_bench.rollouts import Rollouts
@@ -92,7 +92,7 @@ def score_records(
         "seed": seed,
     }
     records: dict[str, dict[str, Any]] = {}
-    with torch_threads(1), progress() as bar:
+    with cpu_threads(1), progress() as bar:
         task = bar.add_task("score", total=len(chosen), status="")
         for item in chosen:
             bar.update(task, status=item.name)

@@ -1,8 +1,12 @@
 import json
-from dataclasses import replace
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
+import yaml
 
 import srl_bench as srl
 from srl_bench.benchmark import Cell, check_names, run_cell
@@ -168,3 +172,19 @@ def test_results_have_the_documented_columns(finished):
         "environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"
     ]  # fmt: skip
     assert pd.api.types.is_numeric_dtype(results["value"])
+
+
+def test_a_run_that_was_killed_ends_with_the_same_scores(finished, tmp_path):
+    """SIGKILL as soon as the first encoder is there; the next run goes on from it."""
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(SUITE)))))
+    command = [sys.executable, "-m", "srl_bench.cli", "run", str(suite), "--root", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("tiny/*/encoder")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "runs" / "tiny" / "table.csv").exists()
+    srl.run(load_suite(str(suite)), root=tmp_path / "runs")
+    assert scores(tmp_path / "runs") == scores(finished)

@@ -16,7 +16,7 @@ from srl_bench.encoder import observations_for
 from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from srl_bench.method import Method
 from srl_bench.objective import Loss
-from srl_bench.pretrain import TrainConfig, Trainer, pretrain, resolve_device, torch_threads
+from srl_bench.pretrain import TrainConfig, Trainer, cpu_threads, pretrain, resolve_device
 
 FAST = {"latent_dim": 6, "steps": 12, "batch_size": 16, "body": "flatten", "validate_every": 5}
 
@@ -122,7 +122,7 @@ def test_the_callers_random_numbers_do_not_matter(tiny):
 
 def test_threads_are_restored_after_an_error():
     before = torch.get_num_threads()
-    with contextlib.suppress(ValueError), torch_threads(before + 1):
+    with contextlib.suppress(ValueError), cpu_threads(before + 1):
         assert torch.get_num_threads() == before + 1
         raise ValueError
     assert torch.get_num_threads() == before

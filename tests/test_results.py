@@ -9,6 +9,7 @@ from srl_bench.results import (
     formatted,
     intervals,
     load_results,
+    notes,
     per_factor,
     render,
     save_scores,
@@ -82,12 +83,20 @@ def test_scores_survive_the_round_trip_with_nan_and_infinity(tmp_path):
     cell.mkdir()
     (tmp_path / "suite.json").write_text(json.dumps({"cells": ["cell", "unstarted"]}))
     (cell / "cell.json").write_text(json.dumps({"environment": "e", "method": "m", "seed": 0}))
-    record = {"value": 0.5, "ceiling": float("inf"), "floor": float("nan"), "range": [0.0, float("inf")]}
+    record = {
+        "value": 0.5,
+        "ceiling": float("inf"),
+        "floor": float("nan"),
+        "range": [0.0, float("inf")],
+        "warnings": ["too few episodes"],
+        "skipped": ["target_x"],
+    }
     save_scores({"mig": record}, cell)
     row = load_results(tmp_path).iloc[0]
     assert row["value"] == 0.5
     assert row["ceiling"] == np.inf
     assert np.isnan(row["floor"])
+    assert notes(tmp_path) == ["m: mig leaves out constant factors: target_x", "m: too few episodes"]
 
 
 def test_folders_without_results(tmp_path):

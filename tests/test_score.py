@@ -1,0 +1,120 @@
+import numpy as np
+import pandas as pd
+import pytest
+import worlds
+
+import srl_bench as srl
+from srl_bench.errors import DataError, UnknownNameError
+from srl_bench.metrics import gtc, mig
+from srl_bench.registry import METRICS, Metric
+from srl_bench.score import score, score_records
+
+CHEAP = ("ridge_r2", "gtc", "mig", "sap", "knn_mse", "knn_mse_norm", "knn_skill")
+
+
+@pytest.fixture(scope="module")
+def truth(mobile):
+    return srl.pretrain("ground_truth", mobile)
+
+
+@pytest.fixture(scope="module")
+def features(mobile):
+    return srl.pretrain("random", mobile, latent_dim=6, seed=0)
+
+
+def test_the_ground_truth_scores_its_ceiling(truth, mobile):
+    records = score_records(truth, mobile, metrics=CHEAP)
+    for name in ("ridge_r2", "gtc", "sap", "knn_skill", "knn_mse", "ridge_r2.target_y", "gtc.robot_x"):
+        assert records[name]["value"] == pytest.approx(records[name]["ceiling"], abs=1e-6), name
+    # Standardising in float32 moves a few values over the edge of a bin.
+    assert records["mig"]["value"] == pytest.approx(records["mig"]["ceiling"], abs=0.02)
+    assert records["ridge_r2"]["value"] == pytest.approx(1.0, abs=1e-6)
+    assert records["knn_skill"]["normalised"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
+    series = score(features, mobile)
+    assert isinstance(series, pd.Series)
+    assert {*METRICS} - {"dci"} <= set(series.index)
+    assert {"dci.D", "dci.C", "dci.I", "mlp_r2.robot_x", "gtc.target_x"} <= set(series.index)
+    for name, value in series.dropna().items():
+        low, high = METRICS[name.split(".")[0]].range
+        assert low <= value <= high, name
+
+
+def test_metrics_without_a_split_see_test_rows_only_and_floors_are_shifts(features, mobile):
+    """Oracles: the metrics called by hand on the test rows."""
+    records = score_records(features, mobile, metrics=["gtc", "mig"])
+    rows = mobile.split == 2
+    states, factors = features.encode(mobile.observations[rows]).astype(np.float64), mobile.factors[rows]
+    assert records["mig"]["value"] == pytest.approx(mig(states, factors))
+    shifted = [np.roll(states, round(len(states) * j / 10), axis=0) for j in range(1, 10)]
+    assert records["gtc"]["floor"] == pytest.approx(np.mean([gtc(s, factors)["mean"] for s in shifted]))
+    record = records["mig"]
+    expected = (record["value"] - record["floor"]) / (record["ceiling"] - record["floor"])
+    assert record["normalised"] == pytest.approx(expected)
+    assert record["n_rows"] == rows.sum()
+
+
+def test_large_data_are_thinned_evenly(truth, mobile):
+    records = score_records(truth, mobile, metrics=["ridge_r2", "gtc"], max_rows=500)
+    assert records["ridge_r2"]["n_rows"] == 500
+    assert records["gtc"]["n_rows"] == pytest.approx(500 * 0.25, abs=5)
+
+
+def test_few_episodes_are_noted(truth, mobile):
+    record = score_records(truth, mobile, metrics=["gtc"])["gtc"]
+    assert any("only 5 test samples" in note for note in record["warnings"])
+
+
+def test_constant_factors_are_nan_and_named(tmp_path):
+    rollouts = srl.record(
+        frames=900, max_steps=30, out=tmp_path, environment_kwargs={"image_size": 48, "random_target": False}
+    )
+    records = score_records(srl.pretrain("ground_truth", rollouts), rollouts, metrics=["ridge_r2", "gtc", "mig"])
+    assert np.isnan(records["ridge_r2.target_x"]["value"])
+    assert records["gtc"]["skipped"] == ["target_x", "target_y"]
+    assert records["ridge_r2"]["value"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_training_episodes_are_no_test_episodes(mobile):
+    encoder = srl.pretrain("random", mobile, latent_dim=4)
+    encoder.provenance["training_episodes"] = [
+        *encoder.provenance["training_episodes"],
+        mobile.info["split"]["test"][0],
+    ]
+    with pytest.raises(DataError, match="1 of the episodes"):
+        score(encoder, mobile)
+    assert score(encoder, mobile, metrics=["gtc"], allow_overlap=True).notna().all()
+
+
+def test_too_few_rows_and_unknown_metrics_are_refused(truth, tmp_path):
+    with pytest.raises(UnknownNameError, match="ridge_r2"):
+        score(truth, None, metrics=["ridge_r3"])
+    few = worlds.write(tmp_path / "few", worlds.simulate(5, 6, size=48))
+    with pytest.raises(DataError, match="too few"):
+        score(srl.pretrain("ground_truth", few), few)
+
+
+def test_a_metric_of_a_plug_in_gets_what_it_needs(truth, mobile, monkeypatch):
+    seen = {}
+
+    def spy(states, factors, **needs):
+        seen.update(needs)
+        return float(len(states))
+
+    needs = ("actions", "rewards", "steps", "names", "roles", "seed")
+    item = Metric("spy", spy, "higher", (0.0, np.inf), needs)
+    monkeypatch.setitem(METRICS._entries, "spy", (item, "tests.spy"))
+    series = score(truth, mobile, metrics=["spy"], seed=7)
+    rows = mobile.split == 2
+    assert series["spy"] == rows.sum()
+    np.testing.assert_array_equal(seen["actions"], mobile.actions[rows])
+    np.testing.assert_array_equal(seen["steps"], mobile.steps[rows])
+    assert seen["names"] == ["robot_x", "robot_y", "target_x", "target_y"]
+    assert seen["seed"] == 7
+
+
+def test_the_same_seed_gives_the_same_scores(features, mobile):
+    first, second = (score(features, mobile, metrics=["mlp_r2", "dci", "knn_mse"], max_rows=600) for _ in range(2))
+    pd.testing.assert_series_equal(first, second)
