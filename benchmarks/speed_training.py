@@ -13,11 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 import srl_bench as srl
+from srl_bench.device import resolve_precision
 from srl_bench.losses import causality, proportionality, repeatability, temporal_coherence
 from srl_bench.method import as_objective, resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
 from srl_bench.nets.heads import PixelShuffleDecoder, mlp
-from srl_bench.pretrain import Trainer, resolve_precision
+from srl_bench.pretrain import Trainer
 
 BATCH, LATENT, ROUNDS = 64, 32, 41
 CPU = torch.device("cpu")

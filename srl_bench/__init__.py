@@ -82,3 +82,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+importlib.import_module("srl_bench.environments")  # registers the Gymnasium ids

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainConfig
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import UnknownNameError
@@ -149,8 +151,11 @@ def run_cell(cell: Cell, folder: str) -> tuple[Cell, str]:
     os.environ["SRL_BENCH_QUIET"] = "1"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / "error.txt").unlink(missing_ok=True)
-        _run_stages(cell, path)
+        # Workers outlive a killed parent for a while; whoever comes second finds the work done.
+        with FileLock(path / ".lock"):
+            (path / "error.txt").unlink(missing_ok=True)
+            if not (path / "done").exists():
+                _run_stages(cell, path)
     except Exception as error:
         (path / "error.txt").write_text(traceback.format_exc())
         return cell, f"{type(error).__name__}: {error}"

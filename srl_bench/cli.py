@@ -15,8 +15,6 @@ from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
-    from rich.table import Table
 
     from srl_bench.config import Suite
     from srl_bench.rollouts import Rollouts
@@ -103,6 +101,7 @@ def score(
     from rich.table import Table
 
     from srl_bench.encoder import load_encoder
+    from srl_bench.report.terminal import print_table
     from srl_bench.score import score_records
 
     _load(plugin)
@@ -110,7 +109,7 @@ def score(
     table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
     for name, record in records.items():
         table.add_row(name, *(f"{record[key]:.4g}" for key in ("value", "ceiling", "floor")), record["better"])
-    _print(table)
+    print_table(table)
     for note in sorted({note for record in records.values() for note in record["warnings"]}):
         print(f"note: {note}", file=sys.stderr)
 
@@ -174,26 +173,29 @@ def run(
         against: whom to compare them with: zoo (the methods of the suite), or a comma-separated list.
         plugin: Python files or modules with plug-ins.
     """
+    from srl_bench.report.terminal import publish as publish_suite
+
     _load(plugin)
     chosen = load_suite(suite)
     if method:
         zoo = chosen.methods if against == "zoo" else tuple(name.strip() for name in against.split(","))
         chosen = replace(chosen, methods=(*method, *(name for name in zoo if name not in method)))
-    failed = _run_cells(chosen, jobs, root, plugin)
+    ran, failed = _run_cells(chosen, jobs, root, plugin)
     folder = root / chosen.name
-    _publish(folder, folder)
+    publish_suite(folder, folder, figures=ran > 0 or not (folder / "figures").exists())
     if failed:
         raise SystemExit(
             f"srl-bench: {failed} cell(s) failed; see error.txt in their folders. Run again to retry them."
         )
 
 
-def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> int:
+def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> tuple[int, int]:
+    """Run the cells of a suite behind a progress bar; return how many ran and how many of them failed."""
     from srl_bench.benchmark import Cell
     from srl_bench.benchmark import run as run_suite
     from srl_bench.progress import progress
 
-    failed = 0
+    ran = failed = 0
     with progress() as bar:
         task = bar.add_task("cells", total=None, status="")
 
@@ -201,14 +203,15 @@ def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> 
             bar.update(task, total=todo + finished, completed=finished)
 
         def on_done(cell: Cell, error: str) -> None:
-            nonlocal failed
+            nonlocal ran, failed
+            ran += 1
             failed += bool(error)
             bar.advance(task)
             mark = f"[red]failed[/red] {error.strip().splitlines()[0]}" if error else "[green]done[/green]"
             bar.console.print(f"{cell.environment} {cell.method} seed {cell.seed}: {mark}", highlight=False)
 
         run_suite(suite, jobs=jobs, root=root, plugins=plugin, on_start=on_start, on_done=on_done)
-    return failed
+    return ran, failed
 
 
 @app.command
@@ -227,6 +230,7 @@ def table(
         form: terminal, or text to paste: md, tex (booktabs), csv.
         metric: show the values per factor of this metric instead (gtc, ridge_r2, mlp_r2).
     """
+    from srl_bench.report.terminal import print_table, rich_table
     from srl_bench.results import load_results, per_factor, render
 
     results = load_results(run)
@@ -234,7 +238,7 @@ def table(
         if metric is not None:
             print(f"{environment}: {metric}\n{per_factor(results, environment, metric).round(3).to_string()}\n")
         elif form == "terminal":
-            _print(_rich_table(results, environment))
+            print_table(rich_table(results, environment))
         else:
             print(render(results, environment, form))
 
@@ -249,8 +253,10 @@ def publish(run: Positional[Path], out: Path | None = None) -> None:
         run: folder of the suite's results.
         out: where to write (default: results/<suite>).
     """
+    from srl_bench.report.terminal import publish as publish_suite
+
     out = out or Path("results") / run.name
-    _publish(run, out)
+    publish_suite(run, out)
     (out / "provenance.json").write_text((run / "suite.json").read_text())
 
 
@@ -275,7 +281,6 @@ def list_(
 def _entries(kind: str) -> list[tuple[str, str]]:
     import gymnasium
 
-    import srl_bench.environments  # noqa: F401
     from srl_bench import registry
     from srl_bench.config import SUITES
 
@@ -314,6 +319,7 @@ def info(data: Positional[Path]) -> None:
     import numpy as np
     from rich.table import Table
 
+    from srl_bench.report.terminal import print_table
     from srl_bench.rollouts import SPLITS
 
     if (data / "config.json").is_file():
@@ -338,7 +344,7 @@ def info(data: Positional[Path]) -> None:
             factor.name, factor.unit, factor.scope, factor.kind,
             f"{column.min():.3g}", f"{column.max():.3g}", str(distinct),
         )  # fmt: skip
-    _print(table)
+    print_table(table)
 
 
 def _counts(values: np.ndarray) -> str:
@@ -348,43 +354,6 @@ def _counts(values: np.ndarray) -> str:
     if len(distinct) > 8:
         return f"{distinct.min():.3g} to {distinct.max():.3g}, {len(distinct)} distinct"
     return ", ".join(f"{value:g}: {count:,}" for value, count in zip(distinct, counts, strict=True))
-
-
-def _publish(run: Path, out: Path) -> None:
-    """Print the table of a suite, and write tables and figures to `out`."""
-    from srl_bench.report.figures import write_figures
-    from srl_bench.results import load_results, notes, write_tables
-
-    results, remarks = load_results(run), notes(run)
-    write_tables(results, out, remarks)
-    for environment in results["environment"].unique():
-        _print(_rich_table(results, environment))
-    for remark in remarks:
-        print(f"note: {remark}")
-    figures = write_figures(run, results, out / "figures")
-    print(f"tables in {out}, figures {', '.join(str(path) for path in figures)}")
-
-
-def _rich_table(results: pd.DataFrame, environment: str) -> Table:
-    from rich.table import Table
-
-    from srl_bench.results import formatted
-
-    text = formatted(results, environment)
-    table = Table(title=f"{environment}, means over {results['seed'].nunique()} seed(s), held-out episodes")
-    for column in text.columns:
-        table.add_column(str(column), justify="left" if column == "method" else "right", no_wrap=column == "method")
-    for row in text.itertuples(index=False):
-        table.add_row(*map(str, row))
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    # A table in a file should not be squeezed into the 80 columns of an absent terminal.
-    (console if console.is_terminal else Console(width=160)).print(table)
 
 
 def _open(path: Path) -> Rollouts:

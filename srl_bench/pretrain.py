@@ -10,8 +10,6 @@ import csv
 import json
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from srl_bench.batch import Batch, ResidentData
 from srl_bench.config import TrainConfig, options
+from srl_bench.device import cpu_threads, resolve_device, resolve_precision
 from srl_bench.encoder import Encoder, load_encoder, observations_for
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import Method, as_objective, describe, resolve
@@ -318,44 +316,6 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         return {"method": str(self.method), "config": asdict(self.config), "data": self.data_hash}
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device; "auto" is the GPU if there is one.
-
-    Raises:
-        ConfigError: the name is unknown, or CUDA is asked for and not available.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be 'cpu', 'cuda' or 'auto', not {name!r}.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use 'cpu' or 'auto'.")
-    return device
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of convolutions; "auto" is bfloat16 on GPUs and on CPUs that compute it natively."""
-    if name == "auto":
-        on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        native = device.type == "cuda" or on_cpu()
-        return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Run a block with `count` CPU threads, of torch as of BLAS and OpenMP."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(limits=count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _training_images(rollouts: Rollouts) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
@@ -72,6 +73,12 @@ def record(
     for plugin in plugins:
         load_plugin(plugin)
     path = Path(out) if out is not None else Path("data") / recording_name(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / f".{path.name}.lock"):
+        return _open_or_record(config, path, workers or os.cpu_count() or 1, plugins)
+
+
+def _open_or_record(config: RecordConfig, path: Path, workers: int, plugins: tuple[str, ...]) -> Rollouts:
     if path.exists() and any(path.iterdir()):
         found = open_rollouts(path)
         if found.info["recording"] != json.loads(json.dumps(asdict(config))):
@@ -97,18 +104,19 @@ def record(
         writer, done, task = (
             RolloutWriter(folder),
             0,
-            bar.add_task(f"record {config.environment}", total=frames, status=""),
+            bar.add_task(f"record {config.environment}", total=config.frames, status=""),
         )
-        for episode in _episodes(config, workers or os.cpu_count() or 1, plugins):
+        for episode in _episodes(config, workers, plugins):
             steps = len(episode["rewards"]) - 1
-            if done + steps > frames:
-                episode, steps = _cut(episode, frames - done), frames - done
+            if done + steps > config.frames:
+                steps = config.frames - done
+                episode = _cut(episode, steps)
             writer.append(episode)
             done += steps
             bar.advance(task, steps)
-            if done == frames:
+            if done == config.frames:
                 break
-        writer.seal(info, seed=seed)
+        writer.seal(info, seed=config.seed)
     return open_rollouts(path)
 
 

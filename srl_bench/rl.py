@@ -18,9 +18,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from srl_bench.config import RAW_PIXELS, RLConfig, options
+from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder
 from srl_bench.errors import ConfigError, TrainingError
-from srl_bench.pretrain import cpu_threads, resolve_device
 from srl_bench.progress import progress
 from srl_bench.provenance import provenance
 from srl_bench.rollouts import atomic_folder

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, observations_for
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.pretrain import cpu_threads
 from srl_bench.progress import progress
 from srl_bench.registry import METRICS, Metric
 from srl_bench.rollouts import Rollouts

@@ -33,7 +33,9 @@ def finished(tmp_path_factory):
 
 
 def scores(root):
-    return {path.parent.name: path.read_bytes() for path in root.glob("*/*/scores.json")}
+    """Return the bytes of the scores of the three cells of `SUITE`."""
+    index = json.loads((root / "tiny" / "suite.json").read_text())
+    return {name: (root / "tiny" / name / "scores.json").read_bytes() for name in index["cells"]}
 
 
 def test_every_stage_of_every_cell_is_stored(finished):
@@ -73,6 +75,17 @@ def test_a_killed_cell_continues_with_what_is_there(finished, tmp_path):
     srl.run(SUITE, root=tmp_path)
     assert (cell / "encoder" / "model.safetensors").stat().st_mtime_ns == weights
     assert scores(tmp_path) == scores(finished)
+
+
+def test_two_runs_at_once_share_the_work(finished, tmp_path):
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(SUITE)))))
+    command = [sys.executable, "-m", "srl_bench.cli", "run", str(suite), "--root", str(tmp_path / "runs")]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in runs:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert scores(tmp_path / "runs") == scores(finished)
 
 
 def test_a_failing_cell_is_written_down_and_the_rest_goes_on(tmp_path):

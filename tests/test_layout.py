@@ -19,6 +19,7 @@ FLOORS = {
     "seeding": 0,
     "factors": 0,
     "progress": 0,
+    "device": 0,
     "provenance": 0,
     "nets": 1,
     "rollouts": 1,
@@ -159,8 +160,13 @@ def run(code):
 def test_importing_the_package_is_quick_and_light():
     out = run("import time, sys; import srl_bench; print(time.process_time(), *sys.modules)").split()
     assert float(out[0]) < 1
-    heavy = {"torch", "stable_baselines3", "dask", "seaborn", "matplotlib", "pandas", "sklearn", "pybullet", "tyro"}
+    heavy = {"torch", "stable_baselines3", "dask", "seaborn", "matplotlib", "pandas", "sklearn", "tyro"}
     assert heavy & set(out) == set()
+
+
+def test_importing_the_package_registers_the_environments():
+    code = "import srl_bench, gymnasium; print(gymnasium.make('srl_bench/MobileRobot-v0').reset(seed=0)[0].shape)"
+    assert run(code).strip() == "(64, 64, 3)"
 
 
 def test_the_main_functions_need_no_agents_and_no_figures():
@@ -210,6 +216,7 @@ def test_the_wheel_has_one_package_and_all_rooms(wheel):
     assets = {f"srl_bench/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / "environments/assets").rglob("*.*")}
     assert assets
     assert assets <= set(names)
+    assert "srl_bench/suites/quick.yaml" in names
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):

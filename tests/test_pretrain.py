@@ -12,11 +12,12 @@ import worlds
 from safetensors import safe_open
 
 import srl_bench as srl
+from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import observations_for
 from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from srl_bench.method import Method
 from srl_bench.objective import Loss
-from srl_bench.pretrain import TrainConfig, Trainer, cpu_threads, pretrain, resolve_device
+from srl_bench.pretrain import TrainConfig, Trainer, pretrain
 
 FAST = {"latent_dim": 6, "steps": 12, "batch_size": 16, "body": "flatten", "validate_every": 5}
 
@@ -462,3 +463,13 @@ def test_a_term_that_collapses_alone_warns(tiny):
 def test_the_public_name_is_the_function(tiny):
     assert srl.pretrain is pretrain
     assert callable(srl.record)
+
+
+def test_tensorboard_holds_the_logged_values(tiny, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train("inverse", tiny, out=tmp_path, tensorboard=True)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    logged = {event.step: event.value for event in board.Scalars("inverse/validation")}
+    rows = {int(row["step"]): float(row["validation"]) for row in table(tmp_path)}
+    assert logged == pytest.approx(rows, rel=1e-5)
