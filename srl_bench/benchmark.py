@@ -117,7 +117,10 @@ def check_names(suite: Suite) -> None:
 
 def _cells(suite: Suite, config: RecordConfig, data: Path, plugins: Sequence[str]) -> list[Cell]:
     """Record the data of one environment, if they are not there, and return its cells."""
-    rollouts = record(out=data / recording_name(config), plugins=tuple(plugins), **asdict(config))
+    path = data / recording_name(config)
+    data.mkdir(parents=True, exist_ok=True)
+    with FileLock(data / f".{path.name}.lock"):
+        rollouts = record(out=path, plugins=tuple(plugins), **asdict(config))
     return [
         Cell(
             environment=config.environment,

@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
@@ -73,12 +72,6 @@ def record(
     for plugin in plugins:
         load_plugin(plugin)
     path = Path(out) if out is not None else Path("data") / recording_name(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / f".{path.name}.lock"):
-        return _open_or_record(config, path, workers or os.cpu_count() or 1, plugins)
-
-
-def _open_or_record(config: RecordConfig, path: Path, workers: int, plugins: tuple[str, ...]) -> Rollouts:
     if path.exists() and any(path.iterdir()):
         found = open_rollouts(path)
         if found.info["recording"] != json.loads(json.dumps(asdict(config))):
@@ -106,7 +99,7 @@ def _open_or_record(config: RecordConfig, path: Path, workers: int, plugins: tup
             0,
             bar.add_task(f"record {config.environment}", total=config.frames, status=""),
         )
-        for episode in _episodes(config, workers, plugins):
+        for episode in _episodes(config, workers or os.cpu_count() or 1, plugins):
             steps = len(episode["rewards"]) - 1
             if done + steps > config.frames:
                 steps = config.frames - done
