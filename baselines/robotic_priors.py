@@ -29,9 +29,6 @@ class RoboticPriors(Method):
     proportional: float = 5.0
     repeatable: float = 5.0
 
-    # A batch without rewards has no pair for the causality prior.
-    reward_oversampling = 0.25
-
     def objective(self, state_dim: int) -> Objective:
         """Return the weighted sum of the priors."""
         return (

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainConfig
 from srl_bench.environments import factor_table, make_environment
-from srl_bench.errors import UnknownNameError
+from srl_bench.errors import ConfigError, UnknownNameError
 from srl_bench.launch import run_all
 from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
@@ -81,6 +81,8 @@ def run(
     Raises:
         ConfigError: a name in the suite is not known or an option is wrong; found before anything runs.
     """
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, not {jobs}.")
     for plugin in plugins:
         load_plugin(plugin)
     check_names(suite)

@@ -390,8 +390,9 @@ def _load(plugins: tuple[str, ...]) -> None:
 def main() -> None:
     """Run the command line; errors a user can act on are one line, without traceback."""
     arguments = sys.argv[1:]
-    if arguments[:1] == ["run"] and "--suite" in arguments:  # `run --suite quick` is `run quick`
-        arguments.remove("--suite")
+    if arguments[:1] == ["run"] and "--suite" in arguments[:-1]:  # `run --suite quick` is `run quick`
+        at = arguments.index("--suite")
+        arguments = ["run", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
     try:
         app.cli(
             prog="srl-bench", description="Benchmark state representation learning for robot control.", args=arguments

@@ -116,7 +116,14 @@ class Encoder(nn.Module):
         self.std.copy_(torch.from_numpy(np.where(std < 1e-6, 1.0, std)))
 
     def save(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`; an existing folder is replaced at once or not at all."""
+        """Write `config.json` and `model.safetensors` to a folder; an encoder that is there is replaced.
+
+        Raises:
+            DataError: the folder holds other files.
+        """
+        others = {path.name for path in Path(folder).glob("*")} - {"config.json", "model.safetensors"}
+        if others:
+            raise DataError(f"{folder} holds other files ({', '.join(sorted(others)[:3])}); give a folder of its own.")
         with atomic_folder(Path(folder), replace=True) as path:
             config = {
                 "format": FORMAT,

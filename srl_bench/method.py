@@ -30,8 +30,6 @@ class Method:
     """What the encoder reads: images, or the simulator's factor vector."""
     learning_rate: ClassVar[float] = 1e-3
     """Default step size of Adam."""
-    reward_oversampling: ClassVar[float] = 0.0
-    """Share of every minibatch that is drawn from transitions with another reward than the most frequent."""
 
     def objective(self, state_dim: int) -> Objective | Loss | None:
         """Return what is minimised, for a state of `state_dim` dimensions; None if nothing is trained."""

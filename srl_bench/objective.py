@@ -82,6 +82,8 @@ class Loss(nn.Module):
     """Batch fields that the loss reads; without "next_obs" the next frame is never encoded."""
     variational: ClassVar[bool] = False
     """Whether the loss needs a Gaussian over states (`batch.mean`, `batch.logvar`)."""
+    reward_oversampling: ClassVar[float] = 0.0
+    """Share of every minibatch to draw from transitions with another reward than the most frequent."""
     prevents_collapse: ClassVar[bool] = True
     """Whether a constant state is not already optimal for the loss alone."""
 
@@ -307,7 +309,8 @@ class BuiltObjective(nn.Module):
     def __init__(self, objective: Objective, spec: Spec) -> None:
         super().__init__()
         self.objective = objective
-        self.terms = copy.deepcopy(objective.terms)
+        # One copy to a term: a loss that stands in two terms has two heads, as its printed form says.
+        self.terms = tuple(dataclasses.replace(term, loss=copy.deepcopy(term.loss)) for term in objective.terms)
         self.bounds = [term.bounds(spec.state_dim) for term in self.terms]
         self.losses = nn.ModuleList(term.loss for term in self.terms)
         names = [term.loss.name for term in self.terms]

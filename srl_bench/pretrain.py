@@ -149,6 +149,7 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = BuiltObjective(objective, spec).to(self.device)
         self.pairs = "next_obs" in objective.needs
+        self.oversampling = max(term.loss.reward_oversampling for term in objective)
         parameters = [*self.network.parameters(), *self.objective.parameters()]
         self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
         self.generator = torch.Generator(self.device)
@@ -199,7 +200,7 @@ class Trainer:
         if position == 0 or step == self._resumed_at:
             self._order = generator(self.config.seed, "epoch", epoch).permutation(self.rows)
         rows = self._order[position * size : (position + 1) * size]
-        extra = round(self.method.reward_oversampling * size)
+        extra = round(self.oversampling * size)
         if extra and len(self.minority):
             rows = rows.copy()
             rows[:extra] = generator(self.config.seed, "minority", step).choice(self.minority, extra)

@@ -69,6 +69,8 @@ def record(
         DataError: `out` holds another recording or a damaged one.
     """
     config = options(RecordConfig, {"environment": environment, "frames": frames, "seed": seed, **settings})
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, not {workers}.")
     for plugin in plugins:
         load_plugin(plugin)
     path = Path(out) if out is not None else Path("data") / recording_name(config)

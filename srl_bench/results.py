@@ -126,14 +126,18 @@ def save_scores(records: dict[str, dict[str, Any]], folder: Path) -> None:
 def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     """Return one row per method and one column per headline metric: the mean over seeds.
 
-    An agent counts with its last evaluation. The first column that varies orders the rows. The last row, "floor",
-    is the mean score of the same states paired with the wrong moments.
+    An agent counts with its last evaluation. The first column orders the rows, the best one first. The last
+    row, "floor", is the mean score of the same states paired with the wrong moments.
     """
     of_environment = results[results["environment"] == environment]
     table = of_environment.loc[of_environment.groupby(["method", "seed", "metric"])["step"].idxmax()]
-    wide = table.pivot_table(index="method", columns="metric", values="value", aggfunc="mean", sort=False)
-    wide = wide.reindex(columns=[name for name in HEADLINE if name in wide])
-    wide = wide.sort_values(list(wide.columns[:1]), ascending=False, na_position="last")
+    wide = table.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
+    # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
+    columns = [name for name in HEADLINE if name in wide]
+    columns += [str(name) for name in wide if "." not in str(name) and name not in (*HEADLINE, "knn_skill")]
+    wide = wide.reindex(columns=columns)
+    first = list(wide.columns[:1])
+    wide = wide.sort_values(first, ascending=first[:1] in (["knn_mse"], ["knn_mse_norm"]), na_position="last")
     floors = table.groupby("metric")["floor"].mean()
     wide.loc["floor"] = floors.reindex(wide.columns)
     return wide
@@ -181,7 +185,8 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
         half = halves.get((method, metric), np.nan)
         return text if np.isnan(half) else f"{text} ± {half:.2g}"
 
-    columns = {HEADLINE[metric]: [cell(method, metric) for method in wide.index] for metric in map(str, wide.columns)}
+    names = {metric: HEADLINE.get(metric, metric) for metric in map(str, wide.columns)}
+    columns = {name: [cell(method, metric) for method in wide.index] for metric, name in names.items()}
     return pd.DataFrame({"method": list(wide.index), **columns})
 
 

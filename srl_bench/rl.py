@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from srl_bench.config import RAW_PIXELS, RLConfig, options
 from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder
-from srl_bench.errors import ConfigError, TrainingError
+from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.progress import progress
 from srl_bench.provenance import provenance
 from srl_bench.rollouts import atomic_folder
@@ -54,38 +54,41 @@ def train_agent(
 
     Raises:
         ConfigError: a setting is wrong, or environment and encoder do not fit.
+        DataError: `out` holds another agent, or other files.
         TrainingError: the encoder's weights changed.
     """
     if config is not None and settings:
         raise ConfigError("give either config or single settings, not both.")
     config = config or options(RLConfig, settings)
     folder = Path(out) if out is not None else None
-    if folder is not None and (folder / "evaluations.csv").exists():
-        return pd.read_csv(folder / "evaluations.csv")
     kwargs = dict(environment_kwargs or {})
     if isinstance(source, Encoder) and source.observation == "state":
         kwargs["obs_type"] = "state"
+    request = {
+        "environment": environment,
+        "environment_kwargs": kwargs,
+        "encoder_sha256": weights_hash(source),
+        "rl": asdict(config),
+    }
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        return _finished(folder, request)
     with cpu_threads(config.threads):
         training = _observed(make_vec_env(environment, config.n_envs, seed=config.seed, **kwargs), source)
         evaluation = _observed(make_vec_env(environment, config.eval_episodes, **kwargs), source)
         agent = _make_agent(training, source, config)
-        before = weights_hash(source)
         recorder = _Evaluations(evaluation, config)
         started = time.perf_counter()
         agent.learn(config.steps, callback=recorder)
         seconds = time.perf_counter() - started
         training.close()
         evaluation.close()
-    if weights_hash(source) != before:
+    if weights_hash(source) != request["encoder_sha256"]:
         raise TrainingError("the weights of the frozen encoder changed during training; its results are void.")
     table = pd.DataFrame(recorder.rows)
     if folder is not None:
         about = provenance(
-            environment=environment,
-            environment_kwargs=kwargs,
+            **request,
             encoder=source.provenance if isinstance(source, Encoder) else source,
-            encoder_sha256=before,
-            rl=asdict(config),
             seconds=seconds,
             steps_per_second=agent.num_timesteps / seconds,
         )
@@ -95,6 +98,21 @@ def train_agent(
             weights = {name: value.detach().cpu().clone() for name, value in agent.policy.state_dict().items()}
             save_file(weights, path / "agent.safetensors")
     return table
+
+
+def _finished(folder: Path, request: dict[str, Any]) -> pd.DataFrame:
+    """Return the stored evaluations of the same request.
+
+    Raises:
+        DataError: the folder holds something else.
+    """
+    stored = {}
+    if (folder / "evaluations.csv").exists() and (folder / "config.json").exists():
+        stored = json.loads((folder / "config.json").read_text())
+    differs = [key for key, value in json.loads(json.dumps(request)).items() if stored.get(key) != value]
+    if differs:
+        raise DataError(f"{folder} holds something else (differs in {', '.join(differs)}); give another folder.")
+    return pd.read_csv(folder / "evaluations.csv")
 
 
 def _observed(venv: VecEnv, source: Source) -> VecEnv:
@@ -109,7 +127,7 @@ def _make_agent(venv: VecEnv, source: Source, config: RLConfig) -> BaseAlgorithm
     arguments = {"n_steps": max(1, ROLLOUT // config.n_envs), "seed": config.seed, **config.hyperparameters}
     try:
         return PPO("CnnPolicy" if pixels else "MlpPolicy", venv, device=device, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"PPO does not take these hyperparameters {config.hyperparameters}: {error}.") from error
 
 

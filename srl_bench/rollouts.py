@@ -42,7 +42,7 @@ class Rollouts:
         path: its folder.
         info: the content of `rollouts.json`.
         observations: (N, H, W, 3) uint8, memory-mapped.
-        actions: (N,) int64 for discrete actions, (N, m) float32 in [-1, 1] for continuous ones.
+        actions: (N,) int64 for discrete actions, (N, m) float32 for continuous ones, in [-1, 1] for our environments.
         rewards: (N,) float32, the reward that the step from row t produced.
         terminated, truncated: (N,) bool, whether the step from row t ended the episode, and how.
         factors: (N, K) float64 ground truth.
@@ -251,8 +251,12 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)
         if replace and path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+            old = path.with_name(f"{temporary.name}.old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -77,7 +77,8 @@ def score_records(
     kept = np.unique(np.linspace(0, len(rollouts) - 1, min(max_rows, len(rollouts))).astype(np.int64))
     split = rollouts.split[kept]
     common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
-    states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
+    with cpu_threads(1):
+        states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
     factors = rollouts.factors[kept]
     table = rollouts.factor_table
     context = {

@@ -67,6 +67,7 @@ class Causality(Loss):
     """The same action with another reward must have started in another state."""
 
     needs = ("obs", "action", "reward")
+    reward_oversampling = 0.25  # a batch without rewards has no pair
     symbol = r"\mathbb{E}_{a_i = a_j,\, r_i \ne r_j}\, e^{-\lVert s_i - s_j \rVert^2}"
 
     def build(self, spec: Spec) -> None:

@@ -32,7 +32,9 @@ def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
     for environment in results["environment"].unique():
         name = environment.split("/")[-1]
         chosen = results[results["environment"] == environment]
-        figures = {f"metrics_{name}": metric_bars(chosen), f"states_{name}": state_scatter(run, chosen)}
+        figures: dict[str, Figure] = {}
+        if chosen.loc[chosen["track"] == "score", "metric"].isin(HEADLINE).any():
+            figures |= {f"metrics_{name}": metric_bars(chosen), f"states_{name}": state_scatter(run, chosen)}
         if (chosen["track"] == "rl").any():
             figures[f"learning_{name}"] = learning_curves(chosen)
         for stem, figure in figures.items():
@@ -99,7 +101,10 @@ def state_scatter(run: Path, results: pd.DataFrame) -> Figure:
         rows = test[:: max(1, len(test) // SCATTER_ROWS)]
         encoder = load_encoder(cell / "encoder")
         states = encoder.encode(observations_for(encoder, rollouts)[rows])
-        columns.append((about["method"], PCA(2).fit_transform(states), rollouts.factors[rows]))
+        # A state of one dimension is drawn along a line.
+        points = PCA(min(2, states.shape[1])).fit_transform(states)
+        points = np.hstack([points, np.zeros((len(points), 2 - points.shape[1]))])
+        columns.append((about["method"], points, rollouts.factors[rows]))
     factors = [factor for factor in rollouts.factor_table if factor.role == "task"][:4]
     size = (1.5 * len(columns), 1.6 * len(factors))
     figure, axes = plt.subplots(len(factors), len(columns), figsize=size, squeeze=False)
