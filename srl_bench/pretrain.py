@@ -127,7 +127,9 @@ class Trainer:
         self.data = ResidentData(rollouts, self.device)
         self.data_hash = rollouts.data_hash
         self.rows = rollouts.transitions("train")
-        self.validation_rows = _spread(rollouts.transitions("val"), VALIDATION_ROWS)
+        held_out = _spread(rollouts.transitions("val"), VALIDATION_ROWS)
+        # Shuffled like training rows, so that terms on pairs see pairs of different episodes.
+        self.validation_rows = generator(config.seed, "validation").permutation(held_out)
         rewards = rollouts.rewards[self.rows]
         self.minority = self.rows[rewards != _most_frequent(rewards)]
         factors = rollouts.factors[rollouts.split == 0]

@@ -31,10 +31,22 @@ def make_vec_env(environment: str, n_envs: int = 8, *, seed: int = 0, **kwargs: 
     """
     if n_envs < 1:
         raise ConfigError(f"n_envs must be at least 1, not {n_envs}.")
-    venv = DummyVecEnv([lambda: Monitor(make_environment(environment, kwargs)) for _ in range(n_envs)])
-    # SB3 seeds its environments by seed + index, which would make neighbouring runs share episodes.
-    venv._seeds = [derive_seed(seed, "environment", index) % 2**31 for index in range(n_envs)]
+    venv = _SeededVecEnv([lambda: Monitor(make_environment(environment, kwargs)) for _ in range(n_envs)])
+    venv.seed(seed)
     return venv
+
+
+class _SeededVecEnv(DummyVecEnv):
+    def seed(self, seed: int | None = None) -> list[int | None]:
+        """Seed each environment by (seed, index).
+
+        SB3 seeds by seed + index, also when an agent with a seed is made, so that agents of neighbouring seeds
+        would share all but one of their environments.
+        """
+        if seed is None:
+            return list(super().seed(seed))
+        self._seeds = [derive_seed(seed, "environment", index) % 2**31 for index in range(self.num_envs)]
+        return self._seeds
 
 
 def encode(venv: VecEnv, encoder: Encoder) -> VecEnv:

@@ -201,3 +201,9 @@ def test_a_run_that_was_killed_ends_with_the_same_scores(finished, tmp_path):
     assert not (tmp_path / "runs" / "tiny" / "table.csv").exists()
     srl.run(load_suite(str(suite)), root=tmp_path / "runs")
     assert scores(tmp_path / "runs") == scores(finished)
+
+
+def test_the_number_of_jobs_is_checked_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="jobs must be at least 1"):
+        srl.run(SUITE, root=tmp_path, jobs=0)
+    assert not list(tmp_path.iterdir())

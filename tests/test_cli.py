@@ -100,6 +100,11 @@ def test_a_users_loss_against_the_zoo(run, tmp_path):
     assert (tmp_path / "published" / "figures" / "metrics_MobileRobot-v0.pdf").stat().st_size > 1000
 
 
+def test_the_suite_may_stand_after_options_of_many_values(run, tmp_path):
+    message = failure(run, "run", "--method", "inverse", "--suite", "quik", "--root", tmp_path)
+    assert "Did you mean quick" in message
+
+
 def test_failed_cells_set_the_exit_code(run, tmp_path):
     """A loss that is NaN fails its own cell, with the term's name; the table holds the rest."""
     (tmp_path / "small.yaml").write_text(SUITE)

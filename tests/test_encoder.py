@@ -300,3 +300,15 @@ def test_loading_executes_no_code(saved, tmp_path):
     with pytest.raises(DataError, match="damaged"):
         load_encoder(saved)
     assert not (tmp_path / "boom").exists()
+
+
+def test_saving_never_deletes_other_files(tiny, tmp_path):
+    encoder = srl.pretrain("random", tiny, latent_dim=4, body="flatten")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"thesis\.tex"):
+        encoder.save(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    encoder.save(tmp_path / "encoder")
+    encoder.save(tmp_path / "encoder")
+    assert sorted(path.name for path in (tmp_path / "encoder").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", "thesis.tex"]

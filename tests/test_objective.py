@@ -439,3 +439,9 @@ def test_terms_are_plain_values():
     """Objectives compare and print without building anything."""
     term = Term(Variability(), 0.5, None, 4)
     assert str(Objective((term,)) + TemporalCoherence()) == "0.5*variability[:4] + temporal_coherence"
+
+
+def test_one_loss_in_two_terms_has_two_heads():
+    inverse = Inverse()
+    built = build(inverse[:2] + inverse[3:6])
+    assert [loss.model[0].in_features for loss in built.losses] == [4, 6]

@@ -146,12 +146,15 @@ def test_an_epoch_sees_every_transition_once(tiny, monkeypatch):
     assert not (seen[0] == seen[half]).all()
 
 
-def test_reward_oversampling_fills_a_quarter_of_the_batch(tiny, monkeypatch):
-    """Robotic priors ask for 4 of 16 rows with another reward than the most frequent one, 0."""
+@pytest.mark.parametrize(
+    "method", ["robotic_priors", "autoencoder + 0.5*robotic_priors", "temporal_coherence + causality"]
+)
+def test_reward_oversampling_fills_a_quarter_of_the_batch(tiny, monkeypatch, method):
+    """The causality prior asks for 4 of 16 rows with another reward than the most frequent one, 0."""
     seen = []
     original = Trainer._sample
     monkeypatch.setattr(Trainer, "_sample", lambda self, step: seen.append(original(self, step)) or seen[-1])
-    train("robotic_priors", tiny)
+    train(method, tiny)
     assert all((tiny.rewards[rows[:4]] != 0).all() for rows in seen)
     assert all(set(rows) <= set(tiny.transitions("train")) for rows in seen)
 

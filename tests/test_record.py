@@ -235,3 +235,9 @@ def test_an_environment_that_cannot_be_recorded_says_why(tmp_path, monkeypatch, 
     gymnasium.register("tests/Foreign-v0", cls)
     with pytest.raises(ConfigError, match=message):
         record("tests/Foreign-v0", 60, out=tmp_path / "data", workers=1)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_numbers_of_workers_are_checked(workers, tmp_path):
+    with pytest.raises(ConfigError, match="workers must be at least 1"):
+        record(frames=100, out=tmp_path / "data", workers=workers)

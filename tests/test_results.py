@@ -105,3 +105,19 @@ def test_folders_without_results(tmp_path):
     (tmp_path / "suite.json").write_text('{"cells": []}')
     with pytest.raises(DataError, match="no finished cell"):
         load_results(tmp_path)
+
+
+def test_the_best_method_comes_first_whatever_its_direction():
+    rows = [(method, 0, "score", "knn_mse", 0, value, 1.0) for method, value in (("far", 0.9), ("near", 0.1))]
+    assert list(summary(long(rows), "srl_bench/World-v0").index) == ["near", "far", "floor"]
+
+
+def test_undefined_values_and_metrics_of_plug_ins_are_shown():
+    rows = [
+        ("works", 0, "score", "mig", 0, 0.5, 0.1),
+        ("works", 0, "score", "my_metric", 0, 3.0, 0.0),
+        ("collapsed", 0, "score", "mig", 0, np.nan, np.nan),
+    ]
+    text = formatted(long(rows), "srl_bench/World-v0").set_index("method")
+    assert text.loc["collapsed", "MIG"] == "–"
+    assert text.loc["works", "my_metric"] == "3.000"

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from stable_baselines3 import PPO
 
 import srl_bench as srl
-from srl_bench.errors import ConfigError, TrainingError
+from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.rl import play, weights_hash
 
 ENVIRONMENT = "srl_bench/MobileRobot-v0"
@@ -99,3 +100,26 @@ def test_ppo_on_ground_truth_solves_the_task(mobile):
     truth = srl.pretrain("ground_truth", mobile)
     table = srl.train_agent(ENVIRONMENT, truth, steps=65_536, eval_every=65_536, seed=0)
     assert table[table["step"] > 0]["return"].mean() > 150
+
+
+def test_a_folder_of_another_agent_or_of_other_files_is_refused_before_training(encoder, mobile, tmp_path):
+    train(encoder, out=tmp_path / "agent", steps=64, eval_every=64)
+    other = srl.pretrain("random", mobile, latent_dim=5, seed=1)
+    for source, settings in ((other, {}), (encoder, {"seed": 9}), (encoder, {"steps": 128})):
+        with pytest.raises(DataError, match="another folder"):
+            train(source, out=tmp_path / "agent", **{"steps": 64, "eval_every": 64, **settings})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("keep me")
+    with pytest.raises(DataError, match="another folder"):
+        train(encoder, out=tmp_path / "notes")
+    assert (tmp_path / "notes" / "todo.txt").exists()
+
+
+def test_agents_of_neighbouring_seeds_share_no_episode(encoder):
+    """SB3 seeds environment i of an agent by seed + i."""
+    starts = []
+    for seed in (0, 1):
+        venv = srl.make_vec_env(ENVIRONMENT, 4, seed=seed, obs_type="state")
+        PPO("MlpPolicy", venv, seed=seed, n_steps=16, device="cpu")
+        starts.append(venv.reset())
+    assert len(np.unique(np.concatenate(starts), axis=0)) == 8
