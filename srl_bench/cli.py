@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -174,19 +175,26 @@ def run(
         plugin: Python files or modules with plug-ins.
     """
     from srl_bench.report.terminal import publish as publish_suite
+    from srl_bench.results import suite_cells
 
     _load(plugin)
     chosen = load_suite(suite)
     if method:
-        zoo = chosen.methods if against == "zoo" else tuple(name.strip() for name in against.split(","))
+        # Commas inside brackets separate the options of one method.
+        named = tuple(name.strip() for name in re.split(r",(?![^(]*\))", against))
+        zoo = chosen.methods if against == "zoo" else named
         chosen = replace(chosen, methods=(*method, *(name for name in zoo if name not in method)))
     ran, failed = _run_cells(chosen, jobs, root, plugin)
     folder = root / chosen.name
-    publish_suite(folder, folder, figures=ran > 0 or not (folder / "figures").exists())
+    message = f"srl-bench: {failed} cell(s) failed; see error.txt in their folders. Run again to retry them."
+    if failed and not any((cell / "done").exists() for cell in suite_cells(folder)):
+        raise SystemExit(message)
+    # The figures on disk may be of a run with other methods, or of one that was killed while drawing.
+    drawn, cells = folder / "figures" / "cells.txt", "\n".join(cell.name for cell in suite_cells(folder))
+    publish_suite(folder, folder, figures=ran > 0 or not drawn.exists() or drawn.read_text() != cells)
+    drawn.write_text(cells)
     if failed:
-        raise SystemExit(
-            f"srl-bench: {failed} cell(s) failed; see error.txt in their folders. Run again to retry them."
-        )
+        raise SystemExit(message)
 
 
 def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> tuple[int, int]:

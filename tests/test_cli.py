@@ -93,11 +93,32 @@ def test_a_users_loss_against_the_zoo(run, tmp_path):
     log = pd.read_csv(next(folder.glob("*Slowness*")) / "train.csv")
     assert list(log["term"]) == ["slowness", "inverse", "reconstruction"]
     assert list(log["weight"]) == [1.0, 0.5, 1.0]
+    assert expression not in run("run", suite, "--root", tmp_path / "runs")
+    assert "Slowness" not in (folder / "figures" / "cells.txt").read_text()
+    run(*words, "--root", tmp_path / "runs")
     assert r"\toprule" in run("table", folder, "--form", "tex")
     assert "robot_x" in run("table", folder, "--metric", "ridge_r2")
     run("publish", folder, "--out", tmp_path / "published")
     assert (tmp_path / "published" / "provenance.json").exists()
     assert (tmp_path / "published" / "figures" / "metrics_MobileRobot-v0.pdf").stat().st_size > 1000
+
+
+def test_a_suite_of_failures_only_says_so(run, tmp_path):
+    (tmp_path / "small.yaml").write_text(SUITE.replace("[random, ground_truth]", "[never]"))
+    plugin = tmp_path / "bad_loss.py"
+    plugin.write_text(
+        "import srl_bench as srl\n"
+        "class Never(srl.Loss):\n"
+        "    def forward(self, batch):\n"
+        "        raise RuntimeError('by design')\n"
+    )
+    words = ("run", tmp_path / "small.yaml", "--root", tmp_path / "runs", "--plugin", plugin)
+    assert "1 cell(s) failed" in failure(run, *words)
+
+
+def test_commas_inside_brackets_do_not_separate_methods(run, tmp_path):
+    words = ("--root", tmp_path, "--method", "inverse", "--against", "vae(beta=4.0, sigmaa=0.1),random")
+    assert "Did you mean sigma" in failure(run, "run", "quick", *words)
 
 
 def test_the_suite_may_stand_after_options_of_many_values(run, tmp_path):
