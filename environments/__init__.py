@@ -42,12 +42,26 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
         raise UnknownNameError("environment", environment, ours)
     entry_point = gymnasium.spec(environment).entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    parameters = inspect.signature(creator).parameters  # type: ignore[arg-type]
+    parameters = _parameters(creator)
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
         for name in kwargs:
             if name not in parameters:
                 raise UnknownNameError(f"argument of {environment}", name, parameters)
     return gymnasium.make(environment, disable_env_checker=True, **kwargs)
+
+
+def _parameters(creator: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function or class; keyword arguments that a class hands on are its base's."""
+    parameters = dict(inspect.signature(creator).parameters)
+    if isinstance(creator, type):
+        for base in creator.__mro__[1:]:
+            rest = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
+            if not rest:
+                break
+            if "__init__" in vars(base):
+                del parameters[rest[0]]
+                parameters |= {k: v for k, v in inspect.signature(base).parameters.items() if k not in parameters}
+    return parameters
 
 
 def factor_table(env: gymnasium.Env[Any, Any]) -> tuple[Factor, ...]:

@@ -1,25 +1,35 @@
-"""Pictures from PyBullet's software renderer, without shadows."""
+"""Pictures from PyBullet's software renderer, without shadows, and the clients that hold what they show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pybullet as p
 from numpy.typing import NDArray
 
-LIGHT_DIRECTION = (2.0, -3.0, 6.0)
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
+Colour = tuple[float, float, float, float]
+Pose = tuple[Vector, Quaternion]
+Picture = tuple[NDArray[np.uint32], NDArray[np.float32]]
+
+UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
+# within the range of depths that pictures can hold, but behind everything
+HIDDEN: Pose = ((0.0, 0.0, -1000.0), UPRIGHT)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A fixed pinhole camera; lengths in metres, field of view in degrees."""
+    """A pinhole camera; lengths in metres, field of view in degrees."""
 
-    eye: tuple[float, float, float]
-    look_at: tuple[float, float, float]
-    up: tuple[float, float, float]
+    eye: Vector
+    look_at: Vector
+    up: Vector
     field_of_view: float
     near: float
     far: float
@@ -30,19 +40,91 @@ class Camera:
         view = p.computeViewMatrix(self.eye, self.look_at, self.up)
         return view, p.computeProjectionMatrixFOV(self.field_of_view, 1.0, self.near, self.far)
 
-    def draw(self, client: int, size: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-        """Return colour, one RGBA word to a pixel, and depth (size, size) of all bodies in `client`."""
+
+@dataclass(frozen=True)
+class Light:
+    """A distant lamp; coefficients as in PyBullet's getCameraImage."""
+
+    direction: Vector = (2.0, -3.0, 6.0)
+    colour: Vector = (1.0, 1.0, 1.0)
+    ambient: float = 0.6
+    diffuse: float = 0.35
+
+
+class Layer:
+    """Groups of bodies in a PyBullet client of their own, their colours, their picture.
+
+    Args:
+        loaders: for each group, a function that adds its bodies to a client.
+        mode: PyBullet's way to connect.
+    """
+
+    def __init__(self, loaders: dict[str, Callable[[int], object]], mode: int = p.DIRECT) -> None:
+        self.client = p.connect(mode)
+        if self.client < 0:
+            raise RuntimeError("PyBullet has no free client: close() environments that are no longer used.")
+        self.close = weakref.finalize(self, _disconnect, self.client)
+        self.groups: dict[str, list[int]] = {}
+        for group, load in loaders.items():
+            first = p.getNumBodies(physicsClientId=self.client)
+            load(self.client)
+            last = p.getNumBodies(physicsClientId=self.client)
+            self.groups[group] = [p.getBodyUniqueId(i, physicsClientId=self.client) for i in range(first, last)]
+        self._colours: dict[tuple[int, int], Colour] = {}
+        self._textures: dict[Path, int] = {}
+
+    def place(self, group: str, poses: Sequence[Pose]) -> None:
+        """Give the bodies of a group, in the order of loading, positions and orientations."""
+        for body, (position, orientation) in zip(self.groups[group], poses, strict=True):
+            p.resetBasePositionAndOrientation(body, position, orientation, physicsClientId=self.client)
+
+    def paint(self, paint: Callable[[Colour], Colour], bodies: Sequence[int], texture: Path | None) -> None:
+        """Give every link of some bodies the colour that `paint` makes of its first one, and boxes a texture."""
+        for body in bodies:
+            for shape in p.getVisualShapeData(body, physicsClientId=self.client):
+                link = shape[1]
+                colour = paint(self._colours.setdefault((body, link), shape[7]))
+                image = self._texture(texture) if shape[2] == p.GEOM_BOX else -1
+                p.changeVisualShape(body, link, rgbaColor=colour, textureUniqueId=image, physicsClientId=self.client)
+
+    def _texture(self, file: Path | None) -> int:
+        if file is None:
+            return -1
+        if file not in self._textures:
+            self._textures[file] = p.loadTexture(str(file), physicsClientId=self.client)
+        return self._textures[file]
+
+    def copy(self, group: str, other: Layer) -> None:
+        """Give the bodies of a group the poses and joint positions of the same group elsewhere."""
+        for body, original in zip(self.groups[group], other.groups[group], strict=True):
+            pose = p.getBasePositionAndOrientation(original, physicsClientId=other.client)
+            p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self.client)
+            for joint in range(p.getNumJoints(original, physicsClientId=other.client)):
+                angle = p.getJointState(original, joint, physicsClientId=other.client)[0]
+                p.resetJointState(body, joint, angle, physicsClientId=self.client)
+
+    def draw(self, camera: Camera, size: int, light: Light) -> Picture:
+        """Return colour, one RGBA word to a pixel, and depth (size, size) of all bodies."""
         _, _, rgba, depth, _ = p.getCameraImage(
             size,
             size,
-            *self.matrices,
-            LIGHT_DIRECTION,
+            *camera.matrices,
+            light.direction,
+            light.colour,
+            lightAmbientCoeff=light.ambient,
+            lightDiffuseCoeff=light.diffuse,
             shadow=0,
             renderer=p.ER_TINY_RENDERER,
             flags=p.ER_NO_SEGMENTATION_MASK,
-            physicsClientId=client,
+            physicsClientId=self.client,
         )
         return rgba.view(np.uint32)[..., 0], depth
+
+
+def over(front: Picture, behind: Picture) -> Picture:
+    """Return two pictures merged by depth."""
+    nearer = front[1] < behind[1]
+    return np.where(nearer, front[0], behind[0]), np.where(nearer, front[1], behind[1])
 
 
 def to_rgb(colour: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -54,12 +136,27 @@ def to_rgb(colour: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return rgb
 
 
-def add_box(
-    client: int,
-    half_extents: tuple[float, float, float],
-    position: tuple[float, float, float],
-    colour: tuple[float, float, float, float],
-) -> None:
+def add_box(client: int, half_extents: Vector, position: Vector, colour: Colour) -> int:
     """Add a box of plain colour that is only seen; lengths in metres."""
     shape = p.createVisualShape(p.GEOM_BOX, halfExtents=half_extents, rgbaColor=colour, physicsClientId=client)
-    p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
+    return p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
+
+
+def add_cylinder(client: int, radius: float, height: float, position: Vector, colour: Colour) -> int:
+    """Add an upright cylinder of plain colour that is only seen; lengths in metres."""
+    shape = p.createVisualShape(p.GEOM_CYLINDER, radius=radius, length=height, rgbaColor=colour, physicsClientId=client)
+    return p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
+
+
+def add_mesh(client: int, file: str, position: Vector, colour: Colour, scale: float = 1.0) -> int:
+    """Add a mesh of plain colour that is only seen."""
+    shape = p.createVisualShape(
+        p.GEOM_MESH, fileName=file, meshScale=(scale,) * 3, rgbaColor=colour, physicsClientId=client
+    )
+    return p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
+
+
+def _disconnect(client: int) -> None:
+    # a window may have been closed by its user
+    if p.isConnected(client):
+        p.disconnect(client)

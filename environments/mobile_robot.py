@@ -7,21 +7,15 @@ hides a robot's position behind many pixels.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pybullet as p
-from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, add_box
-from srl_bench.environments.simulator import (
-    ASSETS,
-    SimulatorEnv,
-    check_choice,
-    continuous_action,
-    discrete_action,
-    register,
-)
+from srl_bench.environments.drawing import UPRIGHT, Camera, Pose, add_box, add_cylinder
+from srl_bench.environments.options import check_choice, continuous_action, discrete_action, register
+from srl_bench.environments.simulator import ASSETS, SimulatorEnv
 from srl_bench.factors import Factor
 
 ARENA = 4.0
@@ -32,10 +26,14 @@ TARGET_MARGIN = 0.4
 FIXED_TARGET = (3.6, 3.0)
 MOVES = ((STEP, 0.0), (-STEP, 0.0), (0.0, STEP), (0.0, -STEP))
 
-UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 FLOOR_COLOUR = (0.80, 0.80, 0.76, 1.0)
 WALL_COLOUR = (0.45, 0.32, 0.24, 1.0)
 TARGET_COLOUR = (0.90, 0.12, 0.12, 1.0)
+
+ROBOT_FACTORS = (
+    Factor("robot_x", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
+    Factor("robot_y", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
+)
 
 
 class MobileRobot(SimulatorEnv):
@@ -48,50 +46,70 @@ class MobileRobot(SimulatorEnv):
     Reward "sparse": +1 for every step that ends within 0.4 m of the target, -1 for a step into a wall,
     which leaves the robot where it is. "shaped": minus the distance to the target. Episodes are truncated
     after `max_steps` and never terminate. The start, and with `random_target` the target, are drawn anew in
-    every episode.
+    every episode. An episode is a success once the robot is at the target. Besides the view from above there
+    are one from the side and the robot's own camera ("onboard"), which looks along x.
     """
 
     factors = (
-        Factor("robot_x", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
-        Factor("robot_y", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
+        *ROBOT_FACTORS,
         Factor("target_x", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
         Factor("target_y", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
     )
-    camera = Camera((2.0, 2.0, 10.0), (2.0, 2.0, 0.0), (0.0, 1.0, 0.0), 24.0, 5.0, 12.0)
+    cameras = {
+        "top": Camera((2.0, 2.0, 10.0), (2.0, 2.0, 0.0), (0.0, 1.0, 0.0), 24.0, 5.0, 12.0),
+        "side": Camera((2.0, -5.0, 5.0), (2.0, 1.9, 0.0), (0.0, 0.0, 1.0), 36.0, 3.0, 14.0),
+        "onboard": Camera((0.25, 0.0, 0.40), (1.0, 0.0, 0.25), (0.0, 0.0, 1.0), 100.0, 0.05, 6.0),
+    }
     action_sizes = {"discrete": len(MOVES), "continuous": 2}
+    default_max_steps = 250
+    distractor_area = {"low": (0.3, 0.3), "high": (3.7, 3.7), "size": 0.12, "ground": 0.0}
 
-    def __init__(
-        self,
-        *,
-        random_target: bool = True,
-        obs_type: str = "pixels",
-        image_size: int = 64,
-        action_type: str = "discrete",
-        reward_type: str = "sparse",
-        max_steps: int = 250,
-        render_mode: str | None = None,
-    ) -> None:
+    def __init__(self, *, random_target: bool = True, **options: Any) -> None:
         check_choice("random_target", random_target, (True, False))
         self.random_target = random_target
         self._position = (ARENA / 2, ARENA / 2)
         self._target = FIXED_TARGET
-        super().__init__(
-            obs_type=obs_type,
-            image_size=image_size,
-            action_type=action_type,
-            reward_type=reward_type,
-            max_steps=max_steps,
-            render_mode=render_mode,
-        )
+        super().__init__(**options)
 
-    def get_factors(self) -> NDArray[np.float64]:
-        """Return robot_x, robot_y, target_x, target_y in metres."""
-        return np.array(self._position + self._target)
+    def load_scenery(self, client: int) -> None:
+        """Add floor and walls."""
+        half, thick = ARENA / 2, 0.05
+        add_box(client, (half, half, 0.01), (half, half, -0.01), FLOOR_COLOUR)
+        for side in (-thick, ARENA + thick):
+            add_box(client, (thick, half + 2 * thick, 0.15), (side, half, 0.15), WALL_COLOUR)
+            add_box(client, (half + 2 * thick, thick, 0.15), (half, side, 0.15), WALL_COLOUR)
+
+    def load_goals(self, client: int) -> None:
+        """Add the target, taller than the robot: one that stands on it does not hide it."""
+        add_cylinder(client, 0.16, 0.3, (0.0, 0.0, 0.15), TARGET_COLOUR)
+
+    def load_robot(self, client: int) -> None:
+        """Add the robot."""
+        p.loadURDF(str(ASSETS / "mobile_robot.urdf"), physicsClientId=client)
+
+    def goal_poses(self) -> tuple[Pose, ...]:
+        """Return the pose of the target."""
+        return (((*self._target, 0.15), UPRIGHT),)
+
+    def camera(self, view: str) -> Camera:
+        """Return a camera; "onboard" stands on the robot."""
+        camera = self.cameras[view]
+        if view != "onboard":
+            return camera
+        x, y = self._position
+        (front, _, height), (ahead, _, aim) = camera.eye, camera.look_at
+        return replace(camera, eye=(x + front, y, height), look_at=(x + ahead, y, aim))
+
+    def _read_factors(self) -> tuple[float, ...]:
+        return self._position + self._target
 
     def _set_factors(self, values: list[float]) -> None:
-        self._position = (values[0], values[1])
         self._target = (values[2], values[3])
-        self._place_robot(self._world, self._robot)
+        self._place_robot(values[0], values[1])
+
+    def _place_robot(self, x: float, y: float) -> None:
+        self._position = (x, y)
+        p.resetBasePositionAndOrientation(self._bodies[0], (x, y, 0.0), UPRIGHT, physicsClientId=self._world)
 
     def _start_episode(self) -> None:
         x, y = (ARENA / 2 + self.np_random.uniform(-ARENA / 3, ARENA / 3, 2)).tolist()
@@ -101,22 +119,27 @@ class MobileRobot(SimulatorEnv):
         self._set_factors([x, y, *target])
 
     def _act(self, action: Any) -> tuple[float, bool]:
+        bumped = self._drive(action)
+        distance = math.dist(self._position, self._target)
+        self._solved = self._solved or distance <= REACH
+        if self.reward_type == "shaped":
+            return -distance, False
+        if bumped:
+            return -1.0, False
+        return float(distance <= REACH), False
+
+    def _drive(self, action: Any) -> bool:
+        """Move the robot, unless a wall is in its way; return whether one is."""
         if self.action_type == "discrete":
             dx, dy = MOVES[discrete_action(action, len(MOVES))]
         else:
             dx, dy = (STEP * value for value in continuous_action(action, 2))
         x, y = self._position[0] + dx, self._position[1] + dy
         low, high = ROBOT_MARGIN, ARENA - ROBOT_MARGIN
-        bumped = not (low <= x <= high and low <= y <= high)
-        if not bumped:
-            self._position = (x, y)
-            self._place_robot(self._world, self._robot)
-        distance = math.dist(self._position, self._target)
-        if self.reward_type == "shaped":
-            return -distance, False
-        if bumped:
-            return -1.0, False
-        return float(distance <= REACH), False
+        if not (low <= x <= high and low <= y <= high):
+            return True
+        self._place_robot(x, y)
+        return False
 
     def _greedy_action(self) -> Any:
         dx, dy = self._target[0] - self._position[0], self._target[1] - self._position[1]
@@ -125,30 +148,6 @@ class MobileRobot(SimulatorEnv):
         if abs(dx) > abs(dy):
             return 0 if dx > 0 else 1
         return 2 if dy > 0 else 3
-
-    def _load_robot(self, client: int) -> int:
-        return p.loadURDF(str(ASSETS / "mobile_robot.urdf"), physicsClientId=client)
-
-    def _place_robot(self, client: int, body: int) -> None:
-        p.resetBasePositionAndOrientation(body, (*self._position, 0.0), UPRIGHT, physicsClientId=client)
-
-    def _load_scenery(self, client: int) -> int:
-        half, thick = ARENA / 2, 0.05
-        add_box(client, (half, half, 0.01), (half, half, -0.01), FLOOR_COLOUR)
-        for side in (-thick, ARENA + thick):
-            add_box(client, (thick, half + 2 * thick, 0.15), (side, half, 0.15), WALL_COLOUR)
-            add_box(client, (half + 2 * thick, thick, 0.15), (half, side, 0.15), WALL_COLOUR)
-        # taller than the robot, so that a robot standing on the target does not hide it
-        shape = p.createVisualShape(
-            p.GEOM_CYLINDER, radius=0.16, length=0.3, rgbaColor=TARGET_COLOUR, physicsClientId=client
-        )
-        return p.createMultiBody(baseVisualShapeIndex=shape, physicsClientId=client)
-
-    def _place_goal(self, client: int, body: int) -> None:
-        p.resetBasePositionAndOrientation(body, (*self._target, 0.15), UPRIGHT, physicsClientId=client)
-
-    def _scenery_key(self) -> tuple[float, float]:
-        return self._target
 
 
 register("srl_bench/MobileRobot-v0", "srl_bench.environments.mobile_robot:MobileRobot")

@@ -1,112 +1,151 @@
-"""The common base of the simulated robots: a private PyBullet world, seeding, layered rendering.
-
-Rendering in layers: TinyRenderer spends its time on every triangle and every covered pixel, so the static
-scenery is drawn once, with its depth, in a client of its own. A frame then draws only the moving bodies and
-keeps those pixels that lie in front of the scenery. Without shadows this equals the plain picture of
-everything in one client, pixel by pixel (`render_plain` draws that one for comparison).
-"""
+"""The common base of the simulated robots: episodes, seeding, factors, observations."""
 
 from __future__ import annotations
 
-import math
-import weakref
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import pybullet as p
 from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, to_rgb
+from srl_bench.environments.distractors import MAX_DISTRACTORS, Distractors
+from srl_bench.environments.drawing import Camera, Pose
+from srl_bench.environments.looks import LEVELS, SIM, TWIN, Look, draw_look, look_factors
+from srl_bench.environments.options import check_choice, check_factors, check_integer
+from srl_bench.environments.scene import Scene, has_display
 from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 IMAGE_SIZES = (48, 256)
 RENDER_SIZE = 224
+DOMAINS = ("sim", "twin", "randomised")
 
 
 class SimulatorEnv(gymnasium.Env[Any, Any]):
-    """A robot in its own PyBullet world, seen by a fixed camera.
+    """A robot in its own PyBullet world, seen by cameras.
 
     Observations are uint8 images (H, W, 3) ("pixels"), the vector of ground-truth factors ("state", nothing
-    is drawn), or a dictionary of both ("pixels+state"). `info["state"]` always holds the factors as float64,
-    in the order of `factors`.
+    is drawn), or a dictionary of both ("pixels+state"). With several views the dictionary holds an image under
+    the name of each view. `info["state"]` always holds the factors as float64, in the order of `factors`, and
+    `info["is_success"]` whether the task has been solved in this episode.
 
-    Subclasses name their factors, camera and actions, load and place their bodies, and define `_act` and
-    `_start_episode`. Every PyBullet call names its client: environments of one process share nothing.
+    Subclasses name their task's factors, cameras and actions, add their bodies, and define `_start_episode`,
+    `_act`, `_read_factors`, `_set_factors` and `_greedy_action`. Every PyBullet call names its client:
+    environments of one process share nothing.
 
     Args:
         obs_type: "pixels", "state" or "pixels+state".
-        image_size: height and width of the image in pixels, 48 to 256.
-        action_type: one of the class's `action_sizes`.
-        reward_type: "sparse" or "shaped" (minus the distance to the goal, in metres).
-        max_steps: steps until an episode is truncated.
-        render_mode: None, or "rgb_array" for `render()` to return a picture of at least 224 pixels.
+        image_size: height and width of the images in pixels, 48 to 256.
+        action_type: one of the class's `action_sizes`, by default the first.
+        reward_type: "sparse" or "shaped".
+        views: names of the class's `cameras`; by default the first.
+        domain: "sim"; "twin", the same dynamics with another fixed look (light, colours, textures, camera pose,
+            lens, sensor noise) in the place of a real robot; or "randomised", a new look in every episode.
+        randomise: how much "randomised" varies: "none", "mild" or "strong".
+        distractors: number of moving bodies, 0 to 8, that have nothing to do with the task.
+        max_steps: steps until an episode is truncated; by default the class's `default_max_steps`.
+        render_mode: None, "rgb_array" for `render()` to return a picture of at least 224 pixels, or "human" for
+            a window, which needs a display.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    # checkers try every mode that is listed, so a window only where one can open
+    metadata = {"render_modes": ["rgb_array", "human"] if has_display() else ["rgb_array"], "render_fps": 10}
     factors: tuple[Factor, ...]
-    camera: Camera
-    action_sizes: dict[str, int]
+    cameras: ClassVar[dict[str, Camera]]
+    action_sizes: ClassVar[dict[str, int]]
+    default_max_steps: ClassVar[int]
+    distractor_area: ClassVar[dict[str, Any]]
 
     def __init__(
         self,
         *,
-        obs_type: str,
-        image_size: int,
-        action_type: str,
-        reward_type: str,
-        max_steps: int,
-        render_mode: str | None,
+        obs_type: str = "pixels",
+        image_size: int = 64,
+        action_type: str | None = None,
+        reward_type: str = "sparse",
+        views: Sequence[str] | None = None,
+        domain: str = "sim",
+        randomise: str = "strong",
+        distractors: int = 0,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
+        action_type = next(iter(self.action_sizes)) if action_type is None else action_type
+        max_steps = self.default_max_steps if max_steps is None else max_steps
         check_choice("obs_type", obs_type, ("pixels", "state", "pixels+state"))
         check_choice("action_type", action_type, tuple(self.action_sizes))
         check_choice("reward_type", reward_type, ("sparse", "shaped"))
-        check_choice("render_mode", render_mode, (None, "rgb_array"))
+        check_choice("domain", domain, DOMAINS)
+        check_choice("randomise", randomise, LEVELS)
+        check_choice("render_mode", render_mode, (None, "rgb_array", "human"))
         check_integer("image_size", image_size, *IMAGE_SIZES)
+        check_integer("distractors", distractors, 0, MAX_DISTRACTORS)
         check_integer("max_steps", max_steps, 1, 10**9)
+        self.views = tuple(self.cameras)[:1] if views is None else tuple(views)
+        for view in self.views:
+            check_choice("views", view, tuple(self.cameras))
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise ConfigError(f"views={views!r} is not accepted; name different cameras of {', '.join(self.cameras)}.")
+        if render_mode == "human" and not has_display():
+            raise ConfigError("render_mode='human' needs a display (DISPLAY is not set); use render_mode='rgb_array'.")
         self.obs_type = obs_type
         self.image_size = image_size
         self.action_type = action_type
         self.reward_type = reward_type
+        self.domain = domain
         self.max_steps = max_steps
         self.render_mode = render_mode
 
+        self._look_factors = look_factors(randomise) if domain == "randomised" else ()
+        self._distractors = Distractors(distractors, **self.distractor_area)
+        self._task_factors = len(self.factors)
+        self.factors = (*self.factors, *self._distractors.factors, *self._look_factors)
         self.action_space = self._make_action_space()
         self.observation_space = self._make_observation_space()
         self._elapsed = 0
-
-        self._clients: list[int] = []
-        self._disconnect = weakref.finalize(self, _disconnect, self._clients)
-        self._backdrops: dict[int, tuple[Hashable, NDArray[np.uint32], NDArray[np.float32]]] = {}
-        self._scenery: tuple[int, int] | None = None
-        self._plain: tuple[int, int, int] | None = None
-        self._world = self._connect()
-        self._robot = self._load_robot(self._world)
-
-    @abstractmethod
-    def _load_robot(self, client: int) -> int:
-        """Load what moves within an episode; return its body."""
+        self._noise_start = 0
+        self._solved = False
+        self._scene = Scene(self, TWIN if domain == "twin" else self._sim_look())
+        self._world, self._bodies = self._scene.robots.client, self._scene.robots.groups["robot"]
+        self._add_physics()
+        # Bullet's solver starts from the contacts of the last step, so every episode begins from this one state
+        self._pristine = p.saveState(physicsClientId=self._world)
 
     @abstractmethod
-    def _load_scenery(self, client: int) -> int:
-        """Load what stands still within an episode; return the body of the goal."""
+    def load_scenery(self, client: int) -> None:
+        """Add what never moves."""
+
+    def load_goals(self, client: int) -> None:
+        """Add what moves seldom, such as once per episode."""
 
     @abstractmethod
-    def _place_robot(self, client: int, body: int) -> None:
-        """Give the robot of `client` its present pose."""
+    def load_robot(self, client: int) -> None:
+        """Add what moves within an episode; in the world, these are `_bodies`."""
 
-    @abstractmethod
-    def _place_goal(self, client: int, body: int) -> None:
-        """Give the goal of `client` its present pose."""
+    def _add_physics(self) -> None:
+        """Add invisible bodies and settings to the world of the robot."""
 
-    @abstractmethod
-    def _scenery_key(self) -> Hashable:
-        """Return what the look of the scenery depends on; it is drawn again when this changes."""
+    def load_distractors(self, client: int) -> None:
+        """Add the distractors."""
+        self._distractors.load(client)
+
+    def goal_poses(self) -> tuple[Pose, ...]:
+        """Return the present poses of the goals, in the order of loading."""
+        return ()
+
+    def camera(self, view: str) -> Camera:
+        """Return a camera where it is now; only one that moves differs from the class's."""
+        return self.cameras[view]
+
+    def _sim_look(self) -> Look:
+        """Return the look of the domain "sim", from which "randomised" departs."""
+        return SIM
 
     @abstractmethod
     def _start_episode(self) -> None:
@@ -114,15 +153,15 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
 
     @abstractmethod
     def _act(self, action: Any) -> tuple[float, bool]:
-        """Carry out one action; return the reward and whether the episode has terminated."""
+        """Carry out one action, note in `_solved` a success; return the reward and whether this is the end."""
 
     @abstractmethod
-    def get_factors(self) -> NDArray[np.float64]:
-        """Return the ground-truth factors of the present state, in the order of `factors`."""
+    def _read_factors(self) -> Sequence[float]:
+        """Return the values of the task's factors."""
 
     @abstractmethod
     def _set_factors(self, values: list[float]) -> None:
-        """Put the simulator into the state with these factors."""
+        """Put the simulator into the state with these factors of the task."""
 
     @abstractmethod
     def _greedy_action(self) -> Any:
@@ -133,31 +172,69 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         if options:
             raise ConfigError(f"reset options {options!r} are not accepted; give them to the constructor.")
         super().reset(seed=seed)
+        p.restoreState(self._pristine, physicsClientId=self._world)
+        if self._look_factors or self._distractors.count or self._scene.look.noise:
+            # streams of their own, so that the task is the same in every domain
+            if seed is not None or not hasattr(self, "_look_rng"):
+                self._look_rng = np.random.default_rng((self.np_random_seed, 1))
+                self._distractor_rng = np.random.default_rng((self.np_random_seed, 2))
+            if self._look_factors:
+                self._scene.look = draw_look(self._sim_look(), self._look_factors, self._look_rng)
+            self._noise_start = int(self._look_rng.integers(2**20))
+            self._distractors.start(self._distractor_rng)
+            self._place_distractors()
         self._elapsed = 0
+        self._solved = False
         self._start_episode()
         state = self.get_factors()
-        return self._observation(state), {"state": state}
+        return self._observation(state), {"state": state, "is_success": False}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Act once; `truncated` is set from step `max_steps` on."""
         reward, terminated = self._act(action)
+        self._distractors.move()
+        self._place_distractors()
         self._elapsed += 1
         state = self.get_factors()
-        return self._observation(state), reward, terminated, self._elapsed >= self.max_steps, {"state": state}
+        info = {"state": state, "is_success": self._solved}
+        if self.render_mode == "human":
+            self.render()
+        return self._observation(state), reward, terminated, self._elapsed >= self.max_steps, info
+
+    def get_factors(self) -> NDArray[np.float64]:
+        """Return the ground-truth factors of the present state, in the order of `factors`."""
+        values = self._read_factors()
+        if len(self.factors) > self._task_factors:
+            look = [getattr(self._scene.look, factor.name) for factor in self._look_factors]
+            values = [*values, *self._distractors.positions.ravel().tolist(), *look]
+        return np.array(values, dtype=np.float64)
 
     def set_factors(self, factors: Sequence[float] | NDArray[np.floating]) -> None:
         """Put the simulator, at rest, into the state with the given factors; the episode's counts go on.
 
-        `get_factors` returns them unchanged (to 1e-9; see the class for factors that depend on others).
+        `get_factors` returns them unchanged, to within the `tolerance` of each.
 
         Raises:
-            ConfigError: the vector has the wrong length or is not finite.
+            ConfigError: the vector has the wrong length, is not finite, or has an unknown category.
         """
-        values = np.asarray(factors, dtype=np.float64)
-        if values.shape != (len(self.factors),) or not np.isfinite(values).all():
-            names = ", ".join(factor.name for factor in self.factors)
-            raise ConfigError(f"factors of {type(self).__name__} are {names}, all finite; got {factors!r}.")
-        self._set_factors(values.tolist())
+        values = check_factors(self.factors, factors)
+        own, others = values[: self._task_factors], values[self._task_factors :]
+        count = 2 * self._distractors.count
+        self._distractors.positions = np.array(others[:count]).reshape(-1, 2)
+        if self._look_factors:
+            names = (factor.name for factor in self._look_factors)
+            self._scene.look = replace(self._sim_look(), **dict(zip(names, others[count:], strict=True)))
+        self._place_distractors()
+        self._set_factors(own)
+
+    def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Put the simulator into a random state, every factor that does not follow from others drawn uniformly.
+
+        Returns:
+            The factors of that state.
+        """
+        self.set_factors([factor.sample(rng) for factor in self.factors])
+        return self.get_factors()
 
     def observe(self, factors: Sequence[float] | NDArray[np.floating]) -> Any:
         """Return the observation of the given state; the simulator stays in it."""
@@ -174,25 +251,20 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         return rng.uniform(-1, 1, size).astype(np.float32)
 
     def render(self) -> Any:
-        """Return the camera's picture of at least 224 x 224 pixels, or None without a render mode."""
-        if self.render_mode is None:
+        """Return the first view in at least 224 x 224 pixels, show it in a window, or nothing: see `render_mode`."""
+        if self.render_mode == "human":
+            self._scene.show(self.views[0])
+        if self.render_mode != "rgb_array":
             return None
-        return self._frame(max(self.image_size, RENDER_SIZE))
+        return self._frame(max(self.image_size, RENDER_SIZE), self.views[0])
 
-    def render_plain(self, size: int | None = None) -> NDArray[np.uint8]:
-        """Return the picture of scenery and robot drawn together in one client: slow, for comparison."""
-        if self._plain is None:
-            client = self._connect()
-            self._plain = client, self._load_scenery(client), self._load_robot(client)
-        client, goal, robot = self._plain
-        self._place_goal(client, goal)
-        self._place_robot(client, robot)
-        colour, _ = self.camera.draw(client, size or self.image_size)
-        return to_rgb(colour)
+    def render_plain(self, size: int | None = None, view: str | None = None) -> NDArray[np.uint8]:
+        """Return the picture of all bodies drawn together in one client: slow, for comparison."""
+        return self._develop(self._scene.plain(size or self.image_size, view or self.views[0]))
 
     def close(self) -> None:
         """Disconnect from the simulator; safe to call again."""
-        self._disconnect()
+        self._scene.close()
 
     def _make_action_space(self) -> gymnasium.Space[Any]:
         size = self.action_sizes[self.action_type]
@@ -203,76 +275,30 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def _make_observation_space(self) -> gymnasium.Space[Any]:
         pixels = gymnasium.spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         state = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.factors),), np.float32)
+        if self.obs_type == "state":
+            return state
+        parts = {"pixels": pixels} if len(self.views) == 1 else dict.fromkeys(self.views, pixels)
         if self.obs_type == "pixels+state":
-            return gymnasium.spaces.Dict({"pixels": pixels, "state": state})
-        return pixels if self.obs_type == "pixels" else state
+            return gymnasium.spaces.Dict({**parts, "state": state})
+        return pixels if len(self.views) == 1 else gymnasium.spaces.Dict(parts)
 
     def _observation(self, state: NDArray[np.float64]) -> Any:
-        if self.obs_type == "pixels":
-            return self._frame(self.image_size)
+        if self.obs_type == "pixels" and len(self.views) == 1:
+            return self._frame(self.image_size, self.views[0])
         vector = state.astype(np.float32)
         if self.obs_type == "state":
             return vector
-        return {"pixels": self._frame(self.image_size), "state": vector}
+        names = ("pixels",) if len(self.views) == 1 else self.views
+        parts = {name: self._frame(self.image_size, view) for name, view in zip(names, self.views, strict=True)}
+        return parts if self.obs_type == "pixels" else {**parts, "state": vector}
 
-    def _frame(self, size: int) -> NDArray[np.uint8]:
-        behind, depth_behind = self._backdrop(size)
-        colour, depth = self.camera.draw(self._world, size)
-        return to_rgb(np.where(depth < depth_behind, colour, behind))
+    def _frame(self, size: int, view: str) -> NDArray[np.uint8]:
+        return self._develop(self._scene.picture(size, view))
 
-    def _backdrop(self, size: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-        key = self._scenery_key()
-        cached = self._backdrops.get(size)
-        if cached is None or cached[0] != key:
-            if self._scenery is None:
-                client = self._connect()
-                self._scenery = client, self._load_scenery(client)
-            client, goal = self._scenery
-            self._place_goal(client, goal)
-            cached = self._backdrops[size] = (key, *self.camera.draw(client, size))
-        return cached[1], cached[2]
+    def _develop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        look = self._scene.look
+        return image if look is SIM else look.develop(image, self._noise_start + self._elapsed)
 
-    def _connect(self) -> int:
-        client = p.connect(p.DIRECT)
-        if client < 0:
-            raise RuntimeError("PyBullet has no free client: close() environments that are no longer used.")
-        self._clients.append(client)
-        return client
-
-
-def register(name: str, entry_point: str) -> None:
-    """Register a Gymnasium id, unless it is there already."""
-    if name not in gymnasium.registry:
-        gymnasium.register(id=name, entry_point=entry_point)
-
-
-def check_choice(option: str, value: Any, accepted: tuple[Any, ...]) -> None:
-    """Raise ConfigError unless `value` is among the accepted ones."""
-    if value not in accepted:
-        raise ConfigError(f"{option}={value!r} is unknown; choose one of {', '.join(map(repr, accepted))}.")
-
-
-def check_integer(option: str, value: Any, low: int, high: int) -> None:
-    """Raise ConfigError unless `value` is an integer from `low` to `high`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{option}={value!r} is not accepted; give an integer from {low} to {high}.")
-
-
-def discrete_action(action: Any, size: int) -> int:
-    """Return the action as an index below `size`, or raise ConfigError."""
-    if not (0 <= action < size and int(action) == action):
-        raise ConfigError(f"action {action!r} is not accepted; give an integer from 0 to {size - 1}.")
-    return int(action)
-
-
-def continuous_action(action: Any, size: int) -> list[float]:
-    """Return the action clipped to [-1, 1], or raise ConfigError unless it is `size` finite numbers."""
-    values = np.asarray(action, dtype=np.float64).tolist()
-    if not isinstance(values, list) or len(values) != size or not all(map(math.isfinite, values)):
-        raise ConfigError(f"action {action!r} is not accepted; give {size} numbers from -1 to 1.")
-    return [min(max(value, -1.0), 1.0) for value in values]
-
-
-def _disconnect(clients: list[int]) -> None:
-    for client in clients:
-        p.disconnect(client)
+    def _place_distractors(self) -> None:
+        if self._distractors.count:
+            self._scene.robots.place("distractor", self._distractors.poses())

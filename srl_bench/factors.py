@@ -15,7 +15,9 @@ class Factor:
     """One dimension of the ground-truth state.
 
     `scope` says whether the factor changes within an episode; `observable` whether one frame shows it
-    ("frame"), several frames do ("stack"), or none ("never", e.g. a mass).
+    ("frame"), several frames do ("stack"), or none ("never", e.g. a mass). A categorical factor takes the
+    integers from low to high. A simulator that is put into a state reads each factor back to within its
+    `tolerance`, which is infinite for one that follows from the others.
     """
 
     name: str
@@ -26,10 +28,19 @@ class Factor:
     scope: Literal["step", "episode"] = "step"
     role: Literal["task", "distractor", "nuisance"] = "task"
     observable: Literal["frame", "stack", "never"] = "frame"
+    tolerance: float = 1e-9
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """Draw a value uniformly from the range."""
+        if self.kind == "categorical":
+            return float(rng.integers(int(self.low), int(self.high) + 1))
+        return float(rng.uniform(self.low, self.high))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for JSON."""
-        return asdict(self)
+        """Return what describes recorded values, for JSON: all fields but the tolerance."""
+        fields = asdict(self)
+        del fields["tolerance"]
+        return fields
 
 
 def encode_factors(values: NDArray, kinds: Sequence[str]) -> tuple[NDArray, NDArray]:

@@ -4,7 +4,8 @@ import numpy as np
 import pybullet as p
 import pytest
 
-from srl_bench.environments.kuka_button import HOME, JOINT_LIMITS, KukaButton
+from srl_bench.environments.kuka import HOME, JOINT_LIMITS
+from srl_bench.environments.kuka_button import KukaButton
 from srl_bench.errors import ConfigError
 
 CORNER = (0.69, 0.30)
@@ -156,7 +157,7 @@ def test_the_gripper_points_down_at_the_start():
 
 
 def test_fixed_button():
-    env = KukaButton(random_button=False, obs_type="state")
+    env = KukaButton(button="fixed", obs_type="state")
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(5)])
     assert (states[:, 3:5] == (0.55, 0.0)).all()
 
@@ -178,7 +179,7 @@ def test_a_random_policy_covers_the_workspace():
 
 def project(env, point):
     """Row and column of a point in metres, by the camera's matrices."""
-    view, projection = (np.array(matrix).reshape(4, 4).T for matrix in env.camera.matrices)
+    view, projection = (np.array(matrix).reshape(4, 4).T for matrix in env.camera("front").matrices)
     x, y, _, w = projection @ view @ [*point, 1.0]
     return (1 - y / w) / 2 * env.image_size, (1 + x / w) / 2 * env.image_size
 

@@ -9,24 +9,41 @@ import gymnasium
 import numpy as np
 import pybullet as p
 import pytest
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-import srl_bench.environments
-from srl_bench.environments.kuka_button import KukaButton
+from srl_bench.environments import make_environment
 from srl_bench.environments.mobile_robot import MobileRobot
-from srl_bench.errors import ConfigError
+from srl_bench.environments.options import register
+from srl_bench.errors import ConfigError, UnknownNameError
 
-ENVIRONMENTS = (MobileRobot, KukaButton)
-IDS = {MobileRobot: "srl_bench/MobileRobot-v0", KukaButton: "srl_bench/KukaButton-v0"}
+IDS = {
+    load_env_creator(spec.entry_point): name
+    for name, spec in gymnasium.registry.items()
+    if name.startswith("srl_bench/")
+}
+ENVIRONMENTS = tuple(IDS)
 OPTIONS = [
-    (cls, action_type, obs_type, reward_type)
+    (cls, action_type, obs_type, reward_type, views)
     for cls in ENVIRONMENTS
     for action_type in cls.action_sizes
-    for obs_type, reward_type in (("pixels", "sparse"), ("state", "shaped"), ("pixels+state", "sparse"))
+    for obs_type, reward_type, views in (
+        ("pixels", "sparse", 1),
+        ("state", "shaped", 1),
+        ("pixels+state", "sparse", 2),
+        ("pixels", "shaped", 2),
+    )
 ]
+DOMAINS = (
+    {},
+    {"domain": "twin"},
+    {"domain": "randomised", "randomise": "mild", "distractors": 1},
+    {"domain": "randomised", "randomise": "strong", "distractors": 3},
+)
 
-every_environment = pytest.mark.parametrize("cls", ENVIRONMENTS)
+every_environment = pytest.mark.parametrize("cls", ENVIRONMENTS, ids=lambda cls: cls.__name__)
+every_domain = pytest.mark.parametrize("domain", DOMAINS, ids=["sim", "twin", "mild", "strong"])
 
 
 def episode_digest(env, seed, steps=40):
@@ -44,10 +61,6 @@ def episode_digest(env, seed, steps=40):
     return digest.hexdigest()
 
 
-def random_factors(env, rng):
-    return np.array([rng.uniform(factor.low, factor.high) for factor in env.factors])
-
-
 def reachable_states(env, count):
     """Factors of states met by a random policy, over several episodes."""
     rng = np.random.default_rng(0)
@@ -60,9 +73,10 @@ def reachable_states(env, count):
     return states[:count]
 
 
-@pytest.mark.parametrize(("cls", "action_type", "obs_type", "reward_type"), OPTIONS)
-def test_gymnasium_and_sb3_accept_it(cls, action_type, obs_type, reward_type):
+@pytest.mark.parametrize(("cls", "action_type", "obs_type", "reward_type", "views"), OPTIONS)
+def test_gymnasium_and_sb3_accept_it(cls, action_type, obs_type, reward_type, views):
     options = {"action_type": action_type, "obs_type": obs_type, "reward_type": reward_type}
+    options |= {"views": tuple(cls.cameras)[:views], "image_size": 48, "distractors": views - 1}
     env = gymnasium.make(IDS[cls], render_mode="rgb_array", **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -78,9 +92,11 @@ def test_registration(cls):
     assert gymnasium.spec(IDS[cls]).entry_point == f"{cls.__module__}:{cls.__name__}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        srl_bench.environments.simulator.register(IDS[cls], "elsewhere:Other")
+        register(IDS[cls], "elsewhere:Other")
     with pytest.raises(TypeError, match="unheard_of"):
         gymnasium.make(IDS[cls], unheard_of=1)
+    with pytest.raises(UnknownNameError, match="image_size"):
+        make_environment(IDS[cls], {"image_sise": 64})
 
 
 @every_environment
@@ -88,9 +104,14 @@ def test_registration(cls):
     ("options", "message"),
     [
         ({"obs_type": "image"}, "obs_type='image'.*'pixels', 'state', 'pixels\\+state'"),
-        ({"action_type": "torque"}, "action_type='torque'.*'discrete', 'continuous'"),
+        ({"action_type": "teleport"}, "action_type='teleport'.*choose one of '"),
+        ({"domain": "real"}, "domain='real'.*'sim', 'twin', 'randomised'"),
+        ({"randomise": "weak"}, "randomise='weak'.*'none', 'mild', 'strong'"),
+        ({"distractors": 9}, "distractors=9.*from 0 to 8"),
+        ({"views": ("inside",)}, "views='inside'"),
+        ({"views": ()}, "views=\\(\\)"),
         ({"reward_type": "dense"}, "reward_type='dense'.*'sparse', 'shaped'"),
-        ({"render_mode": "human"}, "render_mode='human'.*None, 'rgb_array'"),
+        ({"render_mode": "ansi"}, "render_mode='ansi'.*None, 'rgb_array', 'human'"),
         ({"image_size": 47}, "image_size=47.*from 48 to 256"),
         ({"image_size": 257}, "image_size=257"),
         ({"image_size": 64.0}, "image_size=64.0"),
@@ -140,7 +161,7 @@ def test_state_observations_draw_nothing(cls, monkeypatch):
     monkeypatch.setattr(p, "getCameraImage", lambda *_, **__: pytest.fail("a picture was drawn"))
     env = cls(obs_type="state")
     env.reset(seed=0)
-    env.step(0)
+    env.step(env.action_space.sample())
 
 
 @every_environment
@@ -151,7 +172,18 @@ def test_layers_equal_the_plain_picture(cls, size):
     for state in reachable_states(env, 15):
         np.testing.assert_array_equal(env.observe(state), env.render_plain())
     for _ in range(10):
-        np.testing.assert_array_equal(env.observe(random_factors(env, rng)), env.render_plain())
+        np.testing.assert_array_equal(env.observe(env.sample_factors(rng)), env.render_plain())
+
+
+@every_environment
+@every_domain
+def test_layers_equal_the_plain_picture_in_every_domain_and_view(cls, domain):
+    env = cls(image_size=64, views=tuple(cls.cameras), **domain)
+    for seed in range(3):
+        env.reset(seed=seed)
+        pictures = env.step(env.action_space.sample())[0]
+        for view, picture in pictures.items() if len(env.views) > 1 else [(env.views[0], pictures)]:
+            np.testing.assert_array_equal(picture, env.render_plain(view=view))
 
 
 @every_environment
@@ -175,11 +207,99 @@ def test_render(cls):
 
 
 @every_environment
-def test_factors_round_trip(cls):
-    env = cls(obs_type="state")
-    for state in reachable_states(env, 200):
+@every_domain
+def test_factors_round_trip(cls, domain):
+    env = cls(obs_type="state", **domain)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    tolerances = np.array([factor.tolerance for factor in env.factors])
+    for _ in range(200):
+        values = np.array([factor.sample(rng) for factor in env.factors])
+        env.set_factors(values)
+        assert (np.abs(env.get_factors() - values) <= tolerances).all()
+    for state in reachable_states(env, 50):
         env.set_factors(state)
-        np.testing.assert_allclose(env.get_factors(), state, rtol=0, atol=1e-9)
+        # factors that follow from others are exact, too, where the others agree with them
+        np.testing.assert_allclose(env.get_factors(), state, rtol=0, atol=1e-6)
+
+
+@every_environment
+def test_states_lie_in_the_declared_ranges(cls):
+    env = cls(obs_type="state", distractors=2)
+    states = np.array(reachable_states(env, 300))
+    low, high = (np.array([getattr(factor, end) for factor in env.factors]) for end in ("low", "high"))
+    assert (states >= low - 0.05 * (high - low)).all()
+    assert (states <= high + 0.05 * (high - low)).all()
+    episode = [factor.scope == "episode" for factor in env.factors]
+    start = env.reset(seed=1)[1]["state"]
+    for _ in range(20):
+        state = env.step(env.action_space.sample())[-1]["state"]
+        np.testing.assert_array_equal(state[episode], start[episode])
+
+
+@every_environment
+def test_the_twin_looks_different_and_moves_alike(cls):
+    sim, twin, strong = cls(), cls(domain="twin"), cls(domain="randomised", distractors=2)
+    rng = np.random.default_rng(0)
+    differences = []
+    for seed in range(3):
+        pairs = [env.reset(seed=seed) for env in (sim, twin, strong)]
+        for _ in range(6):
+            (ours, state), (theirs, same), (_, longer) = pairs
+            differences.append(np.abs(ours.astype(float) - theirs).mean() / 255)
+            np.testing.assert_array_equal(state["state"], same["state"])
+            np.testing.assert_array_equal(state["state"], longer["state"][: len(sim.factors)])
+            action = sim.scripted_action(rng, 0.5)
+            pairs = [(env_step[0], env_step[-1]) for env_step in (env.step(action) for env in (sim, twin, strong))]
+    assert np.mean(differences) > 0.05
+
+
+@every_environment
+@pytest.mark.parametrize("level", ["mild", "strong"])
+def test_randomised_looks_differ_between_episodes(cls, level):
+    env = cls(domain="randomised", randomise=level)
+    sim = cls()
+    state = sim.reset(seed=0)[1]["state"]
+    pictures = []
+    for seed in range(6):
+        factors = env.reset(seed=seed)[1]["state"]
+        factors[: len(state)] = state
+        pictures.append(env.observe(factors).astype(float) / 255)
+        assert all(factor.role == "nuisance" for factor in env.factors[len(state) :])
+    assert np.mean([np.abs(a - b).mean() for a in pictures for b in pictures if a is not b]) > 0.05
+
+
+@every_environment
+def test_no_randomisation_is_the_simulator(cls):
+    a, b = cls(domain="randomised", randomise="none"), cls()
+    np.testing.assert_array_equal(a.reset(seed=4)[0], b.reset(seed=4)[0])
+    assert a.factors == b.factors
+
+
+@every_environment
+def test_distractors_move_and_are_seen(cls):
+    env, without = cls(distractors=2), cls()
+    first, info = env.reset(seed=0)
+    assert (first != without.reset(seed=0)[0]).any()
+    later = env.step(env.action_space.sample())[-1]
+    roles = np.array([factor.role for factor in env.factors])
+    assert (roles == "distractor").sum() == 4
+    assert (info["state"][roles == "distractor"] != later["state"][roles == "distractor"]).all()
+
+
+@every_environment
+def test_the_expert_solves_the_task(cls):
+    env = cls(obs_type="state")
+    rng = np.random.default_rng(0)
+    solved = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        for _ in range(min(env.max_steps, 300)):
+            _, _, terminated, truncated, info = env.step(env.scripted_action(rng, 0.0))
+            if terminated or truncated or info["is_success"]:
+                break
+        solved.append(info["is_success"])
+    assert np.mean(solved) >= 0.9
 
 
 @every_environment
@@ -232,12 +352,12 @@ def test_environments_of_one_process_share_nothing(cls):
     before = a.render(), a.get_factors()
     b.reset(seed=2)
     for _ in range(5):
-        b.step(0)
+        b.step(b.action_space.sample())
     np.testing.assert_array_equal(a.render(), before[0])
     np.testing.assert_array_equal(a.get_factors(), before[1])
     b.close()
-    a.step(0)
-    np.testing.assert_array_equal(a._frame(64), a.render_plain())
+    a.step(a.action_space.sample())
+    np.testing.assert_array_equal(a.observe(a.get_factors()), a.render_plain())
 
 
 @every_environment
@@ -246,8 +366,8 @@ def test_close_gives_the_clients_back(cls):
         env = cls()
         env.reset(seed=0)
         env.render_plain()
-        clients = list(env._clients)
-        assert len(clients) == 3
+        clients = [layer.client for layer in env._scene._layers.values()]
+        assert len(clients) >= 3
         assert all(p.isConnected(client) for client in clients)
         env.close()
         env.close()
@@ -256,7 +376,7 @@ def test_close_gives_the_clients_back(cls):
 
 def test_forgotten_environments_disconnect():
     env = MobileRobot()
-    (client,) = env._clients
+    client = env._world
     del env
     assert not p.isConnected(client)
 
@@ -267,7 +387,7 @@ def test_truncation_at_max_steps(cls, steps):
     env = cls(obs_type="state", max_steps=steps)
     for seed in range(2):
         env.reset(seed=seed)
-        endings = [env.step(4 if cls is KukaButton else 0)[2:4] for _ in range(steps)]
+        endings = [env.step(4 % env.action_space.n)[2:4] for _ in range(steps)]
         assert endings == [(False, False)] * (steps - 1) + [(False, True)]
 
 

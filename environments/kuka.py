@@ -1,0 +1,175 @@
+"""The Kuka iiwa arm over a table that the arm tasks share: bodies, motors, inverse kinematics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pybullet as p
+
+from srl_bench.environments.drawing import HIDDEN, Camera, add_box, add_mesh
+from srl_bench.environments.options import continuous_action, discrete_action
+from srl_bench.environments.simulator import ASSETS, SimulatorEnv
+from srl_bench.factors import Factor
+
+JOINTS = tuple(range(7))
+JOINT_LIMITS = (2.967, 2.094, 2.967, 2.094, 2.967, 2.094, 3.054)
+HOME = (0.0, 0.6, 0.0, -1.4, 0.0, 1.1, 0.0)
+TIP = 7
+DOWN = (0.0, 1.0, 0.0, 0.0)
+WORKSPACE_LOW, WORKSPACE_HIGH = (0.40, -0.35, -0.02), (0.72, 0.35, 0.35)
+START_LOW = 0.15
+
+STEP = 0.05
+JOINT_STEP = 0.1
+TIME_STEP, SUBSTEPS, SOLVER_ITERATIONS = 0.1, 10, 10
+FORCES, POSITION_GAINS, VELOCITY_GAINS = (200.0,) * 7, (0.3,) * 7, (1.0,) * 7
+IK_DAMPING = (0.03,) * 7
+TOUCH = 0.001
+
+TABLE_HALF, TABLE_CENTRE = (0.55, 0.55, 0.02), (0.37, 0.0, -0.02)
+TABLE_COLOUR = (0.62, 0.50, 0.38, 1.0)
+FLOOR_COLOUR = (0.84, 0.86, 0.88, 1.0)
+BASE_COLOUR = (0.2, 0.2, 0.2, 1.0)
+
+TIP_FACTORS = tuple(
+    Factor(f"ee_{axis}", "m", low, high, tolerance=float("inf"))
+    for axis, low, high in zip("xyz", WORKSPACE_LOW, WORKSPACE_HIGH, strict=True)
+)
+JOINT_FACTORS = tuple(Factor(f"joint_{i + 1}", "rad", -limit, limit) for i, limit in enumerate(JOINT_LIMITS))
+
+
+class KukaArm(SimulatorEnv):
+    """An arm whose base stands at the origin, on a table with its top at z = 0.
+
+    Actions, ten per simulated second: "discrete" 0 to 5 move the gripper's target by +0.05 or -0.05 m along
+    x, y or z; "continuous" takes three numbers from -1 to 1, times 0.05 m; "joints" takes seven, times
+    0.1 rad. The gripper points down except with "joints". Inverse kinematics gives the joint angles, which
+    motors then follow under gravity and contact.
+
+    The joint angles determine the position of the gripper, ee_x, ee_y and ee_z: `set_factors` follows the
+    angles.
+    """
+
+    cameras = {
+        "front": Camera((1.55, -0.85, 0.95), (0.32, 0.0, 0.28), (0.0, 0.0, 1.0), 43.0, 0.3, 5.0),
+        "top": Camera((0.45, 0.0, 2.2), (0.45, 0.0, 0.0), (1.0, 0.0, 0.0), 34.0, 0.5, 4.0),
+        "side": Camera((0.45, -2.0, 0.55), (0.35, 0.0, 0.28), (0.0, 0.0, 1.0), 38.0, 0.3, 5.0),
+    }
+    action_sizes = {"discrete": 6, "continuous": 3, "joints": 7}
+    distractor_area = {"low": (0.35, -0.45), "high": (0.85, 0.45), "size": 0.025, "ground": 0.0}
+
+    def __init__(self, **options: Any) -> None:
+        self._joint_goals: list[float]
+        self._tip_goal: list[float]
+        super().__init__(**options)
+        self._set_joints(HOME)
+
+    def load_scenery(self, client: int) -> None:
+        """Add floor, table and the base of the arm."""
+        add_box(client, (3.0, 3.0, 0.01), (0.3, 0.0, -0.5), FLOOR_COLOUR)
+        add_box(client, TABLE_HALF, TABLE_CENTRE, TABLE_COLOUR)
+        add_mesh(client, str(ASSETS / "kuka" / "link_0.obj"), (0.0, 0.0, 0.0), BASE_COLOUR)
+
+    def load_robot(self, client: int) -> None:
+        """Add the arm."""
+        p.loadURDF(str(ASSETS / "kuka" / "kuka.urdf"), useFixedBase=True, physicsClientId=client)
+
+    def _add_physics(self) -> None:
+        """Give the world gravity, a time step, and a solid but invisible table."""
+        self._robot = self._bodies[0]
+        p.setGravity(0, 0, -9.81, physicsClientId=self._world)
+        p.setPhysicsEngineParameter(
+            fixedTimeStep=TIME_STEP,
+            numSubSteps=SUBSTEPS,
+            numSolverIterations=SOLVER_ITERATIONS,
+            deterministicOverlappingPairs=1,
+            physicsClientId=self._world,
+        )
+        self._table_body = self._add_solid(p.GEOM_BOX, TABLE_CENTRE, halfExtents=TABLE_HALF)
+
+    def _add_solid(self, kind: int, position: tuple[float, float, float], **shape: Any) -> int:
+        """Add an invisible, immovable body to the world."""
+        client = {"physicsClientId": self._world}
+        # a body without a visual shape is drawn as its collision shape: give it one that is out of sight
+        hidden = p.createVisualShape(p.GEOM_BOX, halfExtents=(1e-6,) * 3, visualFramePosition=HIDDEN[0], **client)
+        return p.createMultiBody(0, p.createCollisionShape(kind, **shape, **client), hidden, position, **client)
+
+    def _start_arm(self) -> None:
+        """Draw a pose of the arm with the tip above the table."""
+        start = self.np_random.uniform((*WORKSPACE_LOW[:2], START_LOW), WORKSPACE_HIGH).tolist()
+        self._reach(start)
+
+    def _reach(self, tip: list[float]) -> None:
+        """Put the arm at rest with its tip in a place."""
+        self._set_joints(HOME)
+        for _ in range(3):
+            self._set_joints(self._inverse_kinematics(tip))
+
+    def _drive(self, action: Any) -> None:
+        """Carry out an action of the arm."""
+        if self.action_type == "joints":
+            moves = continuous_action(action, 7)
+            goals = [
+                min(max(angle + JOINT_STEP * move, -limit), limit)
+                for angle, move, limit in zip(self._joint_goals, moves, JOINT_LIMITS, strict=True)
+            ]
+        else:
+            if self.action_type == "discrete":
+                axis, backwards = divmod(discrete_action(action, 6), 2)
+                self._tip_goal[axis] += -STEP if backwards else STEP
+            else:
+                for axis, move in enumerate(continuous_action(action, 3)):
+                    self._tip_goal[axis] += STEP * move
+            for axis, (low, high) in enumerate(zip(WORKSPACE_LOW, WORKSPACE_HIGH, strict=True)):
+                self._tip_goal[axis] = min(max(self._tip_goal[axis], low), high)
+            goals = self._inverse_kinematics(self._tip_goal)
+        self._joint_goals = goals
+        p.setJointMotorControlArray(
+            self._robot,
+            JOINTS,
+            p.POSITION_CONTROL,
+            targetPositions=goals,
+            forces=FORCES,
+            positionGains=POSITION_GAINS,
+            velocityGains=VELOCITY_GAINS,
+            physicsClientId=self._world,
+        )
+        p.stepSimulation(physicsClientId=self._world)
+        self._sense()
+
+    def _touches(self, body: int) -> bool:
+        """Return whether any part of the arm touches a body."""
+        points = p.getContactPoints(self._robot, body, physicsClientId=self._world)
+        return any(point[8] <= TOUCH for point in points)
+
+    def _action_towards(self, waypoint: tuple[float, float, float]) -> Any:
+        """Return the action that brings the tip nearer to a place."""
+        way = (np.array(waypoint) - self._tip) / STEP
+        if self.action_type == "discrete":
+            axis = int(np.abs(way).argmax())
+            return 2 * axis + int(way[axis] < 0)
+        if self.action_type == "joints":
+            tip = np.array(self._tip) + STEP * np.clip(way, -1, 1)
+            way = (np.array(self._inverse_kinematics(tip.tolist())) - self._joint_goals) / JOINT_STEP
+        return np.clip(way, -1, 1).astype(np.float32)
+
+    def _inverse_kinematics(self, tip: list[float]) -> list[float]:
+        """Return joint angles, near the present ones, that bring the tip there, pointing down."""
+        angles = p.calculateInverseKinematics(
+            self._robot, TIP, tip, DOWN, jointDamping=IK_DAMPING, physicsClientId=self._world
+        )
+        return [min(max(a, -limit), limit) for a, limit in zip(angles, JOINT_LIMITS, strict=True)]
+
+    def _set_joints(self, angles: Any) -> None:
+        """Put the arm at rest into a pose; goals start from there."""
+        for joint in JOINTS:
+            p.resetJointState(self._robot, joint, angles[joint], physicsClientId=self._world)
+        self._sense()
+        self._joint_goals = list(self._joints)
+        self._tip_goal = list(self._tip)
+
+    def _sense(self) -> None:
+        states = p.getJointStates(self._robot, JOINTS, physicsClientId=self._world)
+        self._joints = [state[0] for state in states]
+        self._tip = p.getLinkState(self._robot, TIP, computeForwardKinematics=True, physicsClientId=self._world)[4]

@@ -1,0 +1,144 @@
+"""What a camera sees of an environment, drawn in layers.
+
+TinyRenderer spends its time on every triangle and every covered pixel, so what stands still is drawn once,
+with its depth, in clients of its own: the scenery for as long as its look and the camera stay the same, goals
+for as long as they are not moved. A picture then draws only the moving bodies and keeps those pixels that lie
+in front. Without shadows this equals the picture of everything in one client, pixel by pixel (`plain` draws
+that one for comparison).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pybullet as p
+from numpy.typing import NDArray
+
+from srl_bench.environments.drawing import Camera, Layer, Picture, over, to_rgb
+from srl_bench.environments.looks import SIM, Look
+
+if TYPE_CHECKING:
+    from srl_bench.environments.simulator import SimulatorEnv
+
+
+def has_display() -> bool:
+    """Return whether a window can open; PyBullet ends the whole process where none can."""
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY"))
+
+
+class Scene:
+    """The bodies of one environment.
+
+    Attributes:
+        robots: the layer of what moves within an episode, in which the physics takes place.
+    """
+
+    def __init__(self, env: SimulatorEnv, look: Look) -> None:
+        # a strong reference would keep the clients of forgotten environments until the next garbage collection
+        self._env = weakref.proxy(env)
+        self._layers: dict[str, Layer] = {}
+        self._scenery: dict[tuple[str, int], tuple[Any, Picture]] = {}
+        self._still: dict[tuple[str, int], tuple[Any, Picture]] = {}
+        self.look = look
+        self.robots = self._layer("robots", "robot", "distractor")
+
+    @property
+    def look(self) -> Look:
+        """How everything looks; what is set is painted at once."""
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        self._light = look.light
+        self._cameras: dict[str, tuple[Camera, Camera]] = {}
+        for layer in self._layers.values():
+            look.paint(layer)
+
+    def picture(self, size: int, view: str) -> NDArray[np.uint8]:
+        """Return RGB (size, size, 3) of what a camera sees, before lens and sensor."""
+        camera = self._camera(view)
+        behind, depth_behind = self._behind(size, view, camera)
+        colour, depth = self.robots.draw(camera, size, self._light)
+        return to_rgb(np.where(depth < depth_behind, colour, behind))
+
+    def plain(self, size: int, view: str) -> NDArray[np.uint8]:
+        """Return the same, drawn at once."""
+        return to_rgb(self._everything("plain", p.DIRECT).draw(self._camera(view), size, self._light)[0])
+
+    def show(self, view: str) -> int:
+        """Show the scene in a window and return its client."""
+        first = "window" not in self._layers
+        layer = self._everything("window", p.GUI)
+        if first:
+            camera = self._camera(view)
+            x, y, z = np.subtract(camera.look_at, camera.eye)
+            p.configureDebugVisualizer(p.COV_ENABLE_GUI, 0, physicsClientId=layer.client)
+            p.resetDebugVisualizerCamera(
+                math.dist(camera.eye, camera.look_at),
+                math.degrees(math.atan2(-x, y)),
+                # straight down has no unique horizon
+                max(math.degrees(math.atan2(z, math.hypot(x, y))), -89.9),
+                camera.look_at,
+                physicsClientId=layer.client,
+            )
+        return layer.client
+
+    def close(self) -> None:
+        """Disconnect from the simulator; safe to call again."""
+        for layer in self._layers.values():
+            layer.close()
+
+    def _camera(self, view: str) -> Camera:
+        camera: Camera = self._env.camera(view)
+        if self._look is SIM:
+            return camera
+        kept = self._cameras.get(view)
+        if kept is None or kept[0] is not camera:
+            kept = self._cameras[view] = camera, self._look.move(camera)
+        return kept[1]
+
+    def _layer(self, name: str, *groups: str, mode: int = p.DIRECT) -> Layer:
+        if name not in self._layers:
+            loaders = {
+                "scenery": self._env.load_scenery,
+                "goal": self._env.load_goals,
+                "robot": self._env.load_robot,
+                "distractor": self._env.load_distractors,
+            }
+            layer = Layer({group: loaders[group] for group in groups}, mode)
+            if self._look is not SIM:
+                self._look.paint(layer)
+            self._layers[name] = layer
+        return self._layers[name]
+
+    def _everything(self, name: str, mode: int) -> Layer:
+        layer = self._layer(name, "scenery", "goal", "robot", "distractor", mode=mode)
+        layer.place("goal", self._env.goal_poses())
+        layer.copy("robot", self.robots)
+        layer.copy("distractor", self.robots)
+        return layer
+
+    def _behind(self, size: int, view: str, camera: Camera) -> Picture:
+        """Return the picture of all that stands still."""
+        poses = self._env.goal_poses()
+        key = (camera, self._look, poses)
+        kept = self._still.get((view, size))
+        if kept is not None and kept[0] == key:
+            return kept[1]
+        scenery = self._scenery.get((view, size))
+        if scenery is None or scenery[0] != key[:2]:
+            scenery = (key[:2], self._layer("scenery", "scenery").draw(camera, size, self._light))
+            self._scenery[view, size] = scenery
+        picture = scenery[1]
+        if poses:
+            layer = self._layer("goals", "goal")
+            layer.place("goal", poses)
+            picture = over(layer.draw(camera, size, self._light), picture)
+        self._still[view, size] = (key, picture)
+        return picture
