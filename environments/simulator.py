@@ -277,7 +277,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         state = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.factors),), np.float32)
         if self.obs_type == "state":
             return state
-        parts = {"pixels": pixels} if len(self.views) == 1 else dict.fromkeys(self.views, pixels)
+        names = ("pixels",) if len(self.views) == 1 else self.views
+        parts: dict[str, gymnasium.Space[Any]] = dict.fromkeys(names, pixels)
         if self.obs_type == "pixels+state":
             return gymnasium.spaces.Dict({**parts, "state": state})
         return pixels if len(self.views) == 1 else gymnasium.spaces.Dict(parts)
