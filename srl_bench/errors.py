@@ -22,6 +22,10 @@ class TrainingError(SrlBenchError, RuntimeError):
     """Training cannot go on, for example because the loss is not finite."""
 
 
+class WorkerError(SrlBenchError, RuntimeError):
+    """A worker process failed or died."""
+
+
 class UnknownNameError(ConfigError, KeyError):
     """A name that nothing is registered under."""
 

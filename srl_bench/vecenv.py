@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from srl_bench.encoder import Encoder
-from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError
-from srl_bench.seeding import derive_seed
+from srl_bench.parallel import LocalVecEnv, WorkerVecEnv
 
 
-def make_vec_env(environment: str, n_envs: int = 8, *, seed: int = 0, **kwargs: Any) -> VecEnv:
-    """Return `n_envs` environments in this process, monitored and seeded.
+def make_vec_env(
+    environment: str,
+    n_envs: int = 8,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    plugins: Sequence[str] = (),
+    **kwargs: Any,
+) -> VecEnv:
+    """Return monitored and seeded environments that step together.
 
     Args:
         environment: Gymnasium id.
         n_envs: number of environments.
-        seed: environment i is seeded by (seed, i).
+        seed: environment i is seeded by (seed, i), wherever it runs.
+        workers: number of processes that share the environments; 0 runs them in this one.
+        plugins: plug-ins that register the environment, for the workers to load.
         kwargs: keyword arguments of the environment; `obs_type="state"` gives the ground truth.
 
     Raises:
         UnknownNameError, ConfigError: the environment or an argument is not known.
     """
-    if n_envs < 1:
-        raise ConfigError(f"n_envs must be at least 1, not {n_envs}.")
-    venv = _SeededVecEnv([lambda: Monitor(make_environment(environment, kwargs)) for _ in range(n_envs)])
+    if n_envs < 1 or not 0 <= workers <= n_envs:
+        raise ConfigError(f"n_envs={n_envs} must be at least 1 and workers={workers} from 0 to n_envs.")
+    venv: VecEnv
+    if workers:
+        venv = WorkerVecEnv(environment, kwargs, n_envs, workers, plugins)
+    else:
+        venv = LocalVecEnv(environment, kwargs, range(n_envs))
     venv.seed(seed)
     return venv
-
-
-class _SeededVecEnv(DummyVecEnv):
-    def seed(self, seed: int | None = None) -> list[int | None]:
-        """Seed each environment by (seed, index).
-
-        SB3 seeds by seed + index, also when an agent with a seed is made, so that agents of neighbouring seeds
-        would share all but one of their environments.
-        """
-        if seed is None:
-            return list(super().seed(seed))
-        self._seeds = [derive_seed(seed, "environment", index) % 2**31 for index in range(self.num_envs)]
-        return self._seeds
 
 
 def encode(venv: VecEnv, encoder: Encoder) -> VecEnv:

@@ -33,6 +33,7 @@ FLOORS = {
     "method": 2,
     "losses": 2,
     "encoder": 2,
+    "parallel": 2,
     "vecenv": 2,
     "baselines": 3,
     "config": 4,
@@ -49,7 +50,7 @@ FLOORS = {
 }
 # Third-party packages that only some rooms may import.
 HOMES = {
-    "stable_baselines3": {"rl", "vecenv"},
+    "stable_baselines3": {"rl", "vecenv", "parallel"},
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
