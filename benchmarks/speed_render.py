@@ -7,15 +7,16 @@ import statistics
 import time
 from collections.abc import Callable
 
+import gymnasium
 import pybullet as p
 import pybullet_data
 
-from srl_bench.environments.drawing import LIGHT_DIRECTION
-from srl_bench.environments.kuka_button import KukaButton
-from srl_bench.environments.mobile_robot import MobileRobot
-from srl_bench.environments.simulator import ASSETS, SimulatorEnv
+from srl_bench.environments import make_environment
+from srl_bench.environments.drawing import Light
+from srl_bench.environments.kuka import KukaArm
+from srl_bench.environments.simulator import SimulatorEnv
 
-EPISODES, FRAMES = 25, 20
+EPISODES, FRAMES = 9, 20
 
 
 def milliseconds(draw: Callable[[], object]) -> float:
@@ -35,22 +36,24 @@ def compare(env: SimulatorEnv, *draw: Callable[[], object]) -> list[float]:
     return [statistics.median(column) for column in zip(*blocks, strict=True)]
 
 
-def stock_scene(env: KukaButton) -> Callable[[], object]:
-    """Return a task that draws the stock arm in the pose of `env` on plane and table, with the button."""
+def stock_scene(env: KukaArm) -> Callable[[], object]:
+    """Return a task that draws the stock arm, in the pose of `env`, on the stock plane and table with its goals."""
     client = p.connect(p.DIRECT)
     p.setAdditionalSearchPath(pybullet_data.getDataPath(), physicsClientId=client)
     p.loadURDF("plane.urdf", [0, 0, -0.63], physicsClientId=client)
     p.loadURDF("table/table.urdf", [0.4, 0, -0.63], physicsClientId=client)
-    p.loadURDF(str(ASSETS / "button.urdf"), [0.55, 0, 0.03], physicsClientId=client)
+    env.load_goals(client)
     arm = p.loadURDF("kuka_iiwa/model.urdf", useFixedBase=True, physicsClientId=client)
+    camera = env.camera(env.views[0])
 
     def draw() -> object:
-        env._place_robot(client, arm)
+        for joint in range(7):
+            p.resetJointState(arm, joint, env._joints[joint], physicsClientId=client)
         return p.getCameraImage(
             env.image_size,
             env.image_size,
-            *env.camera.matrices,
-            LIGHT_DIRECTION,
+            *camera.matrices,
+            Light().direction,
             shadow=0,
             renderer=p.ER_TINY_RENDERER,
             physicsClientId=client,
@@ -60,20 +63,21 @@ def stock_scene(env: KukaButton) -> Callable[[], object]:
 
 
 def row(name: str, baseline: float, ours: float, target: int) -> None:
-    print(f"{name:42}{baseline:8.3f}{ours:8.3f}{baseline / ours:8.1f}{'>= ' + str(target):>8}")
+    print(f"{name:52}{baseline:8.3f}{ours:8.3f}{baseline / ours:8.1f}{'>= ' + str(target):>8}")
 
 
 def main() -> None:
-    print(f"{'milliseconds of CPU time to a picture':42}{'theirs':>8}{'ours':>8}{'ratio':>8}{'target':>8}")
-    for size, target in ((64, 8), (128, 6)):
-        kuka, mobile = KukaButton(image_size=size), MobileRobot(image_size=size)
-        stock, plain, ours = compare(
-            kuka, stock_scene(kuka), kuka.render_plain, lambda env=kuka: env._frame(env.image_size)
-        )
-        row(f"KukaButton {size}, stock Kuka scene", stock, ours, target)
-        row(f"KukaButton {size}, drawn all at once", plain, ours, 3)
-        plain, ours = compare(mobile, mobile.render_plain, lambda env=mobile: env._frame(env.image_size))
-        row(f"MobileRobot {size}, drawn all at once", plain, ours, 3)
+    print(f"{'milliseconds of CPU time to a picture':52}{'theirs':>8}{'ours':>8}{'ratio':>8}{'target':>8}")
+    for name in sorted(name for name in gymnasium.registry if name.startswith("srl_bench/")):
+        for size, target in ((64, 8), (128, 6)):
+            env = make_environment(name, {"image_size": size}).unwrapped
+            view = env.views[0]
+            layered = lambda env=env, size=size, view=view: env._scene.picture(size, view)  # noqa: E731
+            plain, ours = compare(env, env.render_plain, layered)
+            row(f"{name} {size}, drawn all at once", plain, ours, 3)
+            if isinstance(env, KukaArm):
+                stock, ours = compare(env, stock_scene(env), layered)
+                row(f"{name} {size}, stock Kuka scene", stock, ours, target)
 
 
 if __name__ == "__main__":
