@@ -58,7 +58,7 @@ def _parameters(creator: Any) -> dict[str, inspect.Parameter]:
             rest = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
             if not rest:
                 break
-            if "__init__" in vars(base):
+            if "__init__" in vars(base) and base is not object:
                 del parameters[rest[0]]
                 parameters |= {k: v for k, v in inspect.signature(base).parameters.items() if k not in parameters}
     return parameters
