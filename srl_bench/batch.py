@@ -21,14 +21,15 @@ STATE_FIELDS = frozenset({"state", "next_state", "mean", "next_mean", "logvar", 
 class ResidentData:
     """Rollouts as tensors on the device, frames as uint8.
 
-    On a CPU the frames stay in the memory-mapped file, so that the page cache holds what fits. Images are
-    gathered into buffers that the next batch overwrites.
+    On a CPU, and beside a GPU that they would fill, the frames stay in the memory-mapped file, so that the page
+    cache holds what fits. Images are gathered into buffers that the next batch overwrites.
     """
 
     def __init__(self, rollouts: Rollouts, device: torch.device) -> None:
         self.device = device
         self.n_actions = rollouts.n_actions
-        self.frames = torch.from_numpy(rollouts.observations).to(device)
+        frames = torch.from_numpy(rollouts.observations)
+        self.frames = frames.to(device) if fits(frames.nbytes, device) else frames
         self.fields = {
             "action": torch.from_numpy(rollouts.actions).to(device),
             "reward": torch.from_numpy(rollouts.rewards).to(device),
@@ -44,12 +45,17 @@ class ResidentData:
         if len(rows) not in self._buffers:
             shape = (len(rows), *self.frames.shape[1:])
             self._buffers[len(rows)] = (
-                torch.empty(shape, dtype=torch.uint8, device=self.device),
+                torch.empty(shape, dtype=torch.uint8, device=self.frames.device),
                 torch.empty(shape, device=self.device).permute(0, 3, 1, 2),
             )
         raw, images = self._buffers[len(rows)]
-        torch.index_select(self.frames, 0, rows, out=raw)
-        return images.copy_(raw.permute(0, 3, 1, 2)).mul_(1 / 255)
+        torch.index_select(self.frames, 0, rows.to(raw.device), out=raw)
+        return images.copy_(raw.to(self.device).permute(0, 3, 1, 2)).mul_(1 / 255)
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Return whether `size` bytes leave a fifth of the memory that is free on a GPU to networks and batches."""
+    return device.type != "cuda" or size <= 0.8 * torch.cuda.mem_get_info(device)[0]
 
 
 class Batch:
@@ -62,8 +68,7 @@ class Batch:
         terminated: (B,) whether the step ended the episode.
         episode, step: (B,) indices.
         factors: (B, K) ground truth; reserved for reference rows such as `supervised`.
-        state, next_state: (B, d); a sample from the Gaussian in training if the objective is variational,
-            else its mean.
+        state, next_state: (B, d); a sample from the Gaussian if the objective is variational.
         mean, logvar, next_mean, next_logvar: (B, d) of the Gaussian over states.
     """
 
@@ -75,14 +80,12 @@ class Batch:
         *,
         pairs: bool,
         precision: torch.dtype = torch.float32,
-        generator: torch.Generator | None = None,
     ) -> None:
         self._data = data
         self._rows = rows
         self._network = network
         self._pairs = pairs
         self.precision = precision
-        self.generator = generator
         self.device = data.device
 
     def __len__(self) -> int:
@@ -126,10 +129,7 @@ class Batch:
     @cached_property
     def _states(self) -> Tensor:
         mean, logvar = self.encoded
-        if logvar is None or not self._network.training:
-            return mean
-        noise = torch.randn(mean.shape, device=self.device, generator=self.generator)
-        return mean + torch.exp(0.5 * logvar) * noise
+        return mean if logvar is None else mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
 
     @property
     def state(self) -> Tensor:

@@ -25,7 +25,7 @@ from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import code_version, provenance
 from srl_bench.record import record, recording_name
-from srl_bench.registry import BODIES, METRICS, load_plugin
+from srl_bench.registry import BODIES, METRICS, load_plugin, plugin_version
 from srl_bench.results import save_scores
 from srl_bench.rollouts import open_rollouts
 from srl_bench.score import score_records
@@ -69,7 +69,7 @@ def run(
 
     Args:
         suite: what to run.
-        jobs: cells that run at once, one thread each.
+        jobs: cells that run at once, one thread each. With more than one, cells survive that the system kills a worker.
         root: results go to root/<suite name>, one folder per cell.
         plugins: plug-ins that every worker loads.
         on_start: called with the number of cells to do and of finished ones, after the data were recorded.
@@ -94,7 +94,7 @@ def run(
     (folder / "suite.json").write_text(json.dumps(provenance(**resolved), indent=1))
     todo = [cell for cell, path in zip(cells, paths, strict=True) if not (path / "done").exists()]
     on_start(len(todo), len(cells) - len(todo))
-    for cell, error in run_all(run_cell, todo, str(folder), jobs=jobs):
+    for cell, error in run_all(run_cell, todo, str(folder), jobs=jobs, killed=lambda cell: _killed(cell, folder)):
         on_done(cell, error)
     return paths
 
@@ -119,7 +119,7 @@ def check_names(suite: Suite) -> None:
 
 def _cells(suite: Suite, config: RecordConfig, data: Path, plugins: Sequence[str]) -> list[Cell]:
     """Record the data of one environment, if they are not there, and return its cells."""
-    path = data / recording_name(config)
+    path = data / recording_name(config, plugins)
     data.mkdir(parents=True, exist_ok=True)
     with FileLock(data / f".{path.name}.lock"):
         rollouts = record(out=path, plugins=tuple(plugins), **asdict(config))
@@ -134,17 +134,12 @@ def _cells(suite: Suite, config: RecordConfig, data: Path, plugins: Sequence[str
             metrics=suite.metrics,
             rl=replace(suite.rl, seed=seed) if suite.rl is not None else None,
             plugins=tuple(str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin for plugin in plugins),
-            plugin_hash=_plugin_hash(plugins),
+            plugin_hash=plugin_version(plugins),
             code=code_version(),
         )
         for seed in suite.seeds
         for method in suite.methods
     ]
-
-
-def _plugin_hash(plugins: Sequence[str]) -> str:
-    texts = [Path(plugin).read_text() if plugin.endswith(".py") else plugin for plugin in plugins]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] if texts else ""
 
 
 def run_cell(cell: Cell, folder: str) -> tuple[Cell, str]:
@@ -169,10 +164,18 @@ def run_cell(cell: Cell, folder: str) -> tuple[Cell, str]:
     return cell, ""
 
 
+def _killed(cell: Cell, folder: Path) -> tuple[Cell, str]:
+    error = "its worker process was killed twice, the second time with no other cell beside it; probably out of memory"
+    path = folder / cell.folder_name
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "error.txt").write_text(f"{error}\n")
+    return cell, error
+
+
 def _run_stages(cell: Cell, path: Path) -> None:
+    (path / "cell.json").write_text(json.dumps(provenance(**asdict(cell)), indent=1))
     for plugin in cell.plugins:
         load_plugin(plugin)
-    (path / "cell.json").write_text(json.dumps(provenance(**asdict(cell)), indent=1))
     rollouts = open_rollouts(cell.rollouts)
     source: Any = RAW_PIXELS
     if cell.method != RAW_PIXELS:

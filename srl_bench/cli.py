@@ -121,18 +121,21 @@ def train(
     out: Path,
     config: Annotated[RLConfig, arg(name="")],
     environment: str | None = None,
+    environment_set: Settings = (),
     set: Settings = (),
     plugin: Plugins = (),
 ) -> None:
     """Train an agent on a frozen encoder, and evaluate it as it learns.
 
     Example: srl-bench train encoders/vae/encoder --steps 100000 --out agents/vae
+    Example: srl-bench train raw_pixels --environment srl_bench/KukaButton-v0 --environment-set image_size=96 --out raw
 
     Args:
         encoder: folder of a saved encoder, or raw_pixels for an agent that learns from images end to end.
         out: folder for evaluations and the agent's weights.
         config: settings of the agent.
-        environment: Gymnasium id (default: the one that the encoder was trained on).
+        environment: Gymnasium id (default: the one that the encoder was trained on, with its arguments).
+        environment_set: arguments of the environment, such as image_size=96 action_type=continuous.
         set: hyperparameters of the agent, such as --set learning_rate=1e-4 ent_coef=0.01.
         plugin: Python files or modules with plug-ins.
     """
@@ -147,7 +150,8 @@ def train(
     if chosen is None:
         raise ConfigError("raw_pixels belongs to no environment; give one with --environment.")
     config = replace(config, hyperparameters=_settings(set))
-    kwargs = origin.get("environment_kwargs") if chosen == origin.get("environment") else None
+    known = origin.get("environment_kwargs", {}) if chosen == origin.get("environment") else {}
+    kwargs = {**known, **_settings(environment_set)}
     table = train_agent(chosen, source, environment_kwargs=kwargs, out=out, config=config)
     print(table.groupby("step")[["return", "length"]].mean().round(2).to_string())
 
@@ -380,7 +384,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals):
-            raise ConfigError(f"--set takes KEY=VALUE, such as image_size=96, not {pair!r}.")
+            raise ConfigError(f"settings are given as KEY=VALUE, such as image_size=96, not {pair!r}.")
         try:
             found[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -395,15 +399,24 @@ def _load(plugins: tuple[str, ...]) -> None:
         load_plugin(plugin)
 
 
+def _suite_first(words: list[str]) -> list[str]:
+    """Return the words of `run --suite quick` or `run --suite=quick` as those of `run quick`."""
+    if words[:1] != ["run"]:
+        return words
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--suite=") else [word])]
+    if "--suite" not in words[:-1]:
+        return words
+    at = words.index("--suite")
+    return ["run", words[at + 1], *words[1:at], *words[at + 2 :]]
+
+
 def main() -> None:
     """Run the command line; errors a user can act on are one line, without traceback."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["run"] and "--suite" in arguments[:-1]:  # `run --suite quick` is `run quick`
-        at = arguments.index("--suite")
-        arguments = ["run", arguments[at + 1], *arguments[1:at], *arguments[at + 2 :]]
     try:
         app.cli(
-            prog="srl-bench", description="Benchmark state representation learning for robot control.", args=arguments
+            prog="srl-bench",
+            description="Benchmark state representation learning for robot control.",
+            args=_suite_first(sys.argv[1:]),
         )
     except SrlBenchError as error:
         raise SystemExit(f"srl-bench: {error}") from None

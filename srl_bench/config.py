@@ -40,12 +40,16 @@ class RecordConfig:
     """Environment steps in all; each episode adds its final observation."""
     seed: int = 0
     """Seed of episodes, policy and split."""
-    policy: Literal["random", "scripted"] = "random"
-    """Random actions, or scripted ones: toward the target, with noise."""
+    policy: str = "random"
+    """random; scripted: the environment's expert; or a Stable-Baselines3 agent, such as ppo:agents/best_model.zip."""
     noise: float = 0.3
-    """Strength of the noise of the scripted policy, in [0, 1]."""
+    """Share of random actions among those of an expert or agent, in [0, 1]."""
+    agent_reads: str = "pixels"
+    """What a stored agent observes: pixels, ground_truth, or the folder of the encoder whose states it reads."""
     max_steps: int = 100
     """Episodes are cut after this many steps (apart from the environment's own limit)."""
+    domains: tuple[str, ...] = ()
+    """Record these domains of the environment by turns, such as sim twin, and label the episodes with them."""
     environment_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the environment, such as image_size."""
 
@@ -54,6 +58,10 @@ class RecordConfig:
         check_positive(self, "frames", "max_steps")
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
+        if len(set(self.domains)) < len(self.domains) or (self.domains and "domain" in self.environment_kwargs):
+            raise ConfigError(
+                f"domains={self.domains} must be different, and not be given together with the argument domain."
+            )
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,9 @@ class Encoder(nn.Module):
                 raise DataError(f"{folder}/config.json has format {config['format']}; this version reads {FORMAT}.")
             if config["observation"] not in ("pixels", "state") or not isinstance(config["provenance"], dict):
                 raise DataError(f"{folder}/config.json has an unknown observation or a provenance that is no object.")
+            for key, kind in (("training_episodes", int), ("training_hashes", str)):
+                if not all(isinstance(item, kind) for item in config["provenance"].get(key, ())):
+                    raise DataError(f"{folder}/config.json has {key} that are no list of {kind.__name__}.")
             with torch.device("meta"):
                 encoder = Encoder(EncoderNetwork(**config["network"]), config["observation"], config["provenance"])
         except SrlBenchError:

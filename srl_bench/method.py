@@ -14,7 +14,8 @@ from srl_bench.errors import ConfigError
 from srl_bench.grammar import construct, parse, parse_call
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.objective import BuiltObjective, Loss, Objective
-from srl_bench.registry import METHODS
+from srl_bench.provenance import source_version
+from srl_bench.registry import BODIES, METHODS
 from srl_bench.rollouts import Rollouts
 
 
@@ -110,13 +111,15 @@ def resolve(method: str | Method | Objective | Loss) -> Method:
     return Composed(method)
 
 
-def describe(method: Method, state_dim: int) -> dict[str, Any]:
-    """Return the method's name, expression and equation as plain text."""
+def describe(method: Method, state_dim: int, body: str) -> dict[str, Any]:
+    """Return the method's name, expression and equation as plain text, and the version of the plug-ins behind it."""
     objective = as_objective(method, state_dim)
+    classes = [type(method), BODIES[body], *(type(term.loss) for term in objective or ())]
     return {
         "method": str(method),
         "objective": None if objective is None else str(objective),
         "latex": None if objective is None else objective.latex(),
+        "plugins": source_version(cls.__module__ for cls in classes),
     }
 
 

@@ -1,7 +1,7 @@
 """The one training loop: any method, resumable, the same numbers for the same seed.
 
-Every random number of step t is derived from (seed, t), so a run that was interrupted and resumed draws what
-an uninterrupted one draws.
+Every random number of step t is derived from (seed, t), those that a loss draws from torch's global generators
+included, so a run that was interrupted and resumed draws what an uninterrupted one draws.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from srl_bench.method import Method, as_objective, describe, resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
 from srl_bench.objective import BuiltObjective, Loss, Objective, Spec, check_finite
 from srl_bench.progress import progress
-from srl_bench.provenance import provenance
+from srl_bench.provenance import code_version, provenance
 from srl_bench.rollouts import Rollouts
 from srl_bench.seeding import derive_seed, generator
 
 VALIDATION_ROWS = 1024
 STATISTICS_ROWS = 2048
+ENCODED_ROWS = 4096
 REPORT_EVERY = 50
 
 
@@ -58,7 +59,7 @@ def pretrain(
 
     Raises:
         ConfigError: the method or an option is wrong.
-        DataError: the data lack what the method needs.
+        DataError: the data lack what the method needs, or `out` holds another run, or one of other code.
         TrainingError: the loss is not finite.
     """
     if config is not None and settings:
@@ -68,13 +69,15 @@ def pretrain(
     folder = Path(out) if out is not None else None
     shape = rollouts.observations.shape[1:] if chosen.observation == "pixels" else rollouts.factors.shape[1:]
     state_dim = chosen.state_dim(config.latent_dim, rollouts.factors.shape[1])
+    body = chosen.body(config.body)
     origin = provenance(
-        **describe(chosen, state_dim),
+        **describe(chosen, state_dim, body),
         train=asdict(config),
         environment=rollouts.environment,
         environment_kwargs=rollouts.environment_kwargs,
         data_hash=rollouts.data_hash,
         training_episodes=list(rollouts.info["split"]["train"]),
+        training_hashes=rollouts.episode_hashes("train"),
     )
     if folder is not None and (folder / "encoder").exists():
         return _finished(folder / "encoder", origin)
@@ -83,7 +86,7 @@ def pretrain(
         torch.manual_seed(derive_seed(config.seed, "network"))
         objective = as_objective(chosen, state_dim)
         variational = objective is not None and objective.variational
-        network = EncoderNetwork(shape, state_dim, chosen.body(config.body), variational)
+        network = EncoderNetwork(shape, state_dim, body, variational)
         if chosen.observation == "pixels":
             network.centre_on(_training_images(rollouts))
         if objective is None:
@@ -92,8 +95,7 @@ def pretrain(
             trainer = Trainer(chosen, objective, network, rollouts, config, folder)
             trainer.run()
         encoder = Encoder(network.to("cpu"), chosen.observation, origin)
-        training = observations_for(encoder, rollouts)[rollouts.split == 0]
-        encoder.standardise_on(encoder.encode(training))
+        encoder.standardise_on(_training_states(encoder, rollouts))
     encoder.provenance["seconds"] = time.perf_counter() - started
     if folder is not None:
         encoder.save(folder / "encoder")
@@ -103,7 +105,8 @@ def pretrain(
 
 def _finished(path: Path, origin: dict[str, Any]) -> Encoder:
     encoder = load_encoder(path)
-    differs = [key for key in ("method", "train", "data_hash") if encoder.provenance.get(key) != origin[key]]
+    facts = ("method", "train", "data_hash", "code_version", "plugins")
+    differs = [key for key in facts if encoder.provenance.get(key) != origin[key]]
     if differs:
         raise DataError(f"{path} holds another encoder (differs in {', '.join(differs)}); give another folder.")
     return encoder
@@ -154,7 +157,6 @@ class Trainer:
         self.oversampling = max(term.loss.reward_oversampling for term in objective)
         parameters = [*self.network.parameters(), *self.objective.parameters()]
         self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
-        self.generator = torch.Generator(self.device)
         self.step = 0
         self.best = float("inf")
         self.best_weights: dict[str, Tensor] = {}
@@ -208,15 +210,19 @@ class Trainer:
             rows[:extra] = generator(self.config.seed, "minority", step).choice(self.minority, extra)
         return rows
 
-    def _batch(self, rows: NDArray[np.int64], step: int) -> Batch:
-        self.generator.manual_seed(derive_seed(self.config.seed, "noise", step))
+    def _batch(self, rows: NDArray[np.int64], *keys: str | int) -> Batch:
+        """Return a minibatch, all random numbers from here on derived from the keys."""
+        seed = derive_seed(self.config.seed, "noise", *keys)
+        # torch.manual_seed takes seventy times as long.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
         return Batch(
             self.data,
             torch.from_numpy(rows).to(self.device),
             self.network,
             pairs=self.pairs,
             precision=self.precision,
-            generator=self.generator,
         )
 
     def _validate(self, trained: dict[str, float], speed: float) -> None:
@@ -224,13 +230,13 @@ class Trainer:
         self.network.eval()
         chunks = np.array_split(self.validation_rows, max(1, len(self.validation_rows) // self.config.batch_size))
         sums = dict.fromkeys(["total", *self.objective.labels], 0.0)
-        for chunk in chunks:
+        for index, chunk in enumerate(chunks):
             with torch.no_grad():
-                total, values = self.objective(self._batch(chunk, 0), 1.0)
+                total, values = self.objective(self._batch(chunk, "validation", index), 1.0)
             for label, value in {"total": total, **values}.items():
                 sums[label] += float(value) * len(chunk) / len(self.validation_rows)
         check_finite(sums, self.step)
-        batch = self._batch(chunks[0], 0)
+        batch = self._batch(chunks[0], "validation", 0)
         _, values = self.objective(batch, 1.0)
         norms = self.objective.gradient_norms(values, batch.encoded[0], self._progress())
         weights = self.objective.weights(self._progress())
@@ -296,7 +302,9 @@ class Trainer:
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it to start again.") from error
         if about["identity"] != self._identity():
-            raise DataError(f"{path} is of another run; give another folder, or delete it to start again.")
+            raise DataError(
+                f"{path} is of another run, or of other code; give another folder, or delete it to start again."
+            )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -318,7 +326,15 @@ class Trainer:
         self._resumed_at = self.step
 
     def _identity(self) -> dict[str, Any]:
-        return {"method": str(self.method), "config": asdict(self.config), "data": self.data_hash}
+        described = describe(self.method, self.network.state_dim, str(self.network.config["body"]))
+        return {**described, "config": asdict(self.config), "data": self.data_hash, "code": code_version()}
+
+
+def _training_states(encoder: Encoder, rollouts: Rollouts) -> NDArray[np.float32]:
+    """Return the states of all training rows; the frames may be more than fit into memory."""
+    observations, rows = observations_for(encoder, rollouts), np.flatnonzero(rollouts.split == 0)
+    parts = [rows[start : start + ENCODED_ROWS] for start in range(0, len(rows), ENCODED_ROWS)]
+    return np.concatenate([encoder.encode(observations[part]) for part in parts])
 
 
 def _training_images(rollouts: Rollouts) -> NDArray[np.uint8]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +32,26 @@ def code_version(*parts: str) -> str:
         if relative.parts[0] in parts or not (parts or relative.parts[0] in PRESENTATION):
             digest.update(relative.as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def source_version(modules: Iterable[str]) -> str:
+    """Return 12 hex digits of the hash of the source files of third parties' modules; "" if there are none.
+
+    All files of a package count, because a module imports its neighbours. What was typed into a notebook has no file.
+    """
+    foreign = {name.partition(".")[0] for name in modules} - {"srl_bench"}
+    digests = sorted(_source_digest(name) for name in foreign)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12] if digests else ""
+
+
+@cache  # a file that is edited later is not what this process runs
+def _source_digest(name: str) -> str:
+    module = importlib.import_module(name)
+    folders = [Path(folder) for folder in getattr(module, "__path__", ())]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    if not folders and getattr(module, "__file__", None):
+        files = [Path(str(module.__file__))]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

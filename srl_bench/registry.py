@@ -13,14 +13,16 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Literal, TypeVar
 
 from srl_bench.errors import ConfigError, UnknownNameError
+from srl_bench.provenance import source_version
 
+ENTRY_POINTS = "srl_bench.plugins"
 T = TypeVar("T")
 
 
@@ -64,7 +66,7 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         import_room(self.room)
-        for entry_point in importlib.metadata.entry_points(group="srl_bench.plugins"):
+        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
             entry_point.load()
 
 
@@ -169,3 +171,13 @@ def load_plugin(plugin: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def plugin_version(plugins: Iterable[str]) -> str:
+    """Return 12 hex digits of the hash of the source files of plug-ins; "" if there are none.
+
+    `plugins` are paths or module names as in `load_plugin`; those of the entry-point group are added.
+    """
+    given = [load_plugin(plugin).__name__ for plugin in plugins]
+    installed = [entry_point.module for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    return source_version([*given, *installed])

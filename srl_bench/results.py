@@ -27,6 +27,7 @@ HEADLINE = {
     "dci.I": "DCI I",
     "return": "return",
 }
+FAILED = "failed"
 COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"]
 
 
@@ -49,7 +50,8 @@ def load_results(run: str | Path) -> pd.DataFrame:
 
     Returns:
         Long format with the columns of `COLUMNS`: the track is "score" or "rl", step is the environment steps of
-        an agent's evaluation. Values of an agent are means over evaluation episodes.
+        an agent's evaluation. Values of an agent are means over evaluation episodes. A cell that failed has a row
+        of the track "failed" for "score" and "rl" each that it lacks, without a value.
 
     Raises:
         DataError: the folder holds no results.
@@ -69,7 +71,11 @@ def load_results(run: str | Path) -> pd.DataFrame:
         if evaluations.exists():
             for step, value in pd.read_csv(evaluations).groupby("step")["return"].mean().items():
                 rows.append({**head, "track": "rl", "metric": "return", "step": step, "value": value})
-    if not rows:
+        if (cell / "error.txt").exists():
+            scored = scores.exists() or about["method"] == "raw_pixels"
+            lacking = {"score": not scored, "rl": not evaluations.exists()}
+            rows += [{**head, "track": FAILED, "metric": track, "step": 0} for track in lacking if lacking[track]]
+    if all(row["track"] == FAILED for row in rows):
         raise DataError(f"{run} holds no finished cell yet.")
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -127,15 +133,18 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     """Return one row per method and one column per headline metric: the mean over seeds.
 
     An agent counts with its last evaluation. The first column orders the rows, the best one first. The last
-    row, "floor", is the mean score of the same states paired with the wrong moments.
+    row, "floor", is the mean score of the same states paired with the wrong moments. A method whose cells all
+    failed has a row without values.
     """
     of_environment = results[results["environment"] == environment]
-    table = of_environment.loc[of_environment.groupby(["method", "seed", "metric"])["step"].idxmax()]
+    ended = of_environment[of_environment["track"] != FAILED]
+    table = ended.loc[ended.groupby(["method", "seed", "metric"])["step"].idxmax()]
     wide = table.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
     # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
-    columns = [name for name in HEADLINE if name in wide]
-    columns += [str(name) for name in wide if "." not in str(name) and name not in (*HEADLINE, "knn_skill")]
-    wide = wide.reindex(columns=columns)
+    known = results.loc[results["track"] != FAILED, "metric"].unique()
+    columns = [name for name in HEADLINE if name in known]
+    columns += [str(name) for name in known if "." not in str(name) and name not in (*HEADLINE, "knn_skill")]
+    wide = wide.reindex(index=of_environment["method"].unique(), columns=columns)
     first = list(wide.columns[:1])
     wide = wide.sort_values(first, ascending=first[:1] in (["knn_mse"], ["knn_mse_norm"]), na_position="last")
     floors = table.groupby("metric")["floor"].mean()
@@ -171,16 +180,24 @@ def intervals(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
-    """Return the summary as text: three digits, and ± half the 95 % interval where there are five seeds."""
+    """Return the summary as text: three digits, and ± half the 95 % interval where there are five seeds.
+
+    A value is "failed" if no cell of the method came to it, "–" if it is not defined.
+    """
     wide = summary(results, environment)
-    known = intervals(results[results["environment"] == environment])
+    of_environment = results[results["environment"] == environment]
+    known = intervals(of_environment)
+    failed = of_environment[of_environment["track"] == FAILED]
+    tracks = set(zip(failed["method"], failed["metric"], strict=True))
+    there = set(zip(of_environment["method"], of_environment["metric"], strict=True))
     last = known.loc[known.groupby(["method", "metric"])["step"].idxmax()].set_index(["method", "metric"])
     halves: dict[Any, float] = (last["high"] - last["mean"]).to_dict()
 
     def cell(method: str, metric: str) -> str:
         value = float(wide.at[method, metric])  # type: ignore[arg-type]
         if np.isnan(value):
-            return "–"
+            lacking = (method, "rl" if metric == "return" else "score") in tracks and (method, metric) not in there
+            return "failed" if lacking else "–"
         text = f"{value:.1f}" if metric == "return" else f"{value:.3f}"
         half = halves.get((method, metric), np.nan)
         return text if np.isnan(half) else f"{text} ± {half:.2g}"

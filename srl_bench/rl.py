@@ -22,7 +22,7 @@ from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder
 from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.progress import progress
-from srl_bench.provenance import provenance
+from srl_bench.provenance import code_version, provenance
 from srl_bench.rollouts import atomic_folder
 from srl_bench.vecenv import encode, make_vec_env
 
@@ -69,6 +69,7 @@ def train_agent(
         "environment_kwargs": kwargs,
         "encoder_sha256": weights_hash(source),
         "rl": asdict(config),
+        "code_version": code_version(),
     }
     if folder is not None and folder.exists() and any(folder.iterdir()):
         return _finished(folder, request)

@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from srl_bench.errors import DataError
+from srl_bench.errors import DataError, UnknownNameError
 from srl_bench.factors import Factor
-from srl_bench.seeding import generator
+from srl_bench.integrity import checksum, is_intact
 
-SCHEMA = 1
+SCHEMA = 2
 SPLITS = ("train", "val", "test")
 ARRAYS = ("observations", "actions", "rewards", "terminated", "truncated", "factors", "episodes")
+OPTIONAL = ("views", "domain")
+FRAMES = ("observations", "views")
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,14 @@ class Rollouts:
         path: its folder.
         info: the content of `rollouts.json`.
         observations: (N, H, W, 3) uint8, memory-mapped.
-        actions: (N,) int64 for discrete actions, (N, m) float32 for continuous ones, in [-1, 1] for our environments.
+        actions: (N,) int64 for discrete actions, (N, m) float32 for continuous ones, scaled to [-1, 1] from the bounds
+            of the action space, which are info["action_bounds"] (low, high).
         rewards: (N,) float32, the reward that the step from row t produced.
         terminated, truncated: (N,) bool, whether the step from row t ended the episode, and how.
         factors: (N, K) float64 ground truth.
         episodes: (E + 1,) int64, episode e covers rows episodes[e] to episodes[e + 1] - 1.
+        views: (N, V, H, W, 3) uint8, what the cameras of info["views"] beyond the first saw, or None.
+        domain: (N,) int64, indices into info["domains"], or None for a set of one domain.
     """
 
     path: Path
@@ -58,6 +59,8 @@ class Rollouts:
     truncated: NDArray[np.bool_]
     factors: NDArray[np.float64]
     episodes: NDArray[np.int64]
+    views: NDArray[np.uint8] | None = None
+    domain: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -75,7 +78,7 @@ class Rollouts:
     @property
     def data_hash(self) -> str:
         """sha256 over the checksums of all arrays: two sets with the same hash hold the same data."""
-        return _digest(self.info["sha256"])
+        return seal_of(self.info["sha256"])
 
     @cached_property
     def factor_table(self) -> tuple[Factor, ...]:
@@ -110,29 +113,34 @@ class Rollouts:
             by_episode[self.info["split"][name]] = code
         return by_episode[self.episode_ids]
 
+    def episodes_by(self, name: str) -> dict[float, NDArray[np.int64]]:
+        """Group the episodes by a factor that is constant within each, such as "task" or a class label.
+
+        Returns:
+            For each value, the numbers of its episodes.
+
+        Raises:
+            UnknownNameError: there is no such factor.
+            DataError: it changes within an episode.
+        """
+        names = [factor.name for factor in self.factor_table]
+        if name not in names:
+            raise UnknownNameError(f"factor of {self.path}", name, names)
+        column = self.factors[:, names.index(name)]
+        first = column[self.episodes[:-1]]
+        if (column != first[self.episode_ids]).any():
+            raise DataError(f"the factor {name!r} of {self.path} changes within episodes; group by another one.")
+        return {value: np.flatnonzero(first == value) for value in np.unique(first).tolist()}
+
+    def episode_hashes(self, *splits: str) -> list[str]:
+        """Return the hashes by which episodes of some splits are recognised in other recordings."""
+        return [self.info["episode_hashes"][episode] for split in splits for episode in self.info["split"][split]]
+
     def transitions(self, split: str) -> NDArray[np.int64]:
         """Return the rows t of one split for which row t + 1 is the next step of the same episode."""
         inside = np.ones(len(self), dtype=bool)
         inside[self.episodes[1:] - 1] = False
         return np.flatnonzero(inside & (self.split == SPLITS.index(split)))
-
-
-def split_episodes(n_episodes: int, seed: int) -> dict[str, list[int]]:
-    """Assign whole episodes to splits: a quarter test, 15 % validation, the rest train.
-
-    Raises:
-        DataError: there are fewer than 3 episodes, so that a split would be empty.
-    """
-    if n_episodes < 3:
-        raise DataError(
-            f"{n_episodes} episode(s) cannot be split into train, validation and test; at least 3 are "
-            "needed (100 or more to score factors that are constant within an episode). Record more frames "
-            "or shorter episodes."
-        )
-    order = generator(seed, "split").permutation(n_episodes)
-    n_test, n_val = int(np.ceil(0.25 * n_episodes)), int(np.ceil(0.15 * n_episodes))
-    parts = np.split(order, [n_test, n_test + n_val])
-    return {name: sorted(part.tolist()) for name, part in zip(("test", "val", "train"), parts, strict=True)}
 
 
 def open_rollouts(path: str | Path) -> Rollouts:
@@ -152,16 +160,21 @@ def open_rollouts(path: str | Path) -> Rollouts:
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise DataError(f"{description} has no schema version {SCHEMA}, the only one this version reads.")
     try:
-        sealed = _digest({key: value for key, value in info.items() if key != "seal"})
+        sealed = seal_of({key: value for key, value in info.items() if key != "seal"})
         if sealed != info["seal"]:
             raise DataError(f"{description} was altered after recording (its seal does not match).")
-        arrays = {name: _open_array(path, name, info["sha256"][name]) for name in ARRAYS}
+        names = (*ARRAYS, *(name for name in OPTIONAL if name in info["sha256"]))
+        arrays = {name: _open_array(path, name, info["sha256"][name]) for name in names}
+        hashes = info["episode_hashes"]
     except KeyError as error:
         raise DataError(f"{description} lacks the entry {error}; record the data set again.") from error
     rows = len(arrays["observations"])
-    for name in ARRAYS[:-1]:
+    for name in arrays.keys() - {"episodes"}:
         if len(arrays[name]) != rows:
             raise DataError(f"{path / name}.npy has {len(arrays[name])} rows where observations have {rows}.")
+    whole = isinstance(hashes, list) and len(hashes) == len(arrays["episodes"]) - 1
+    if not (whole and all(isinstance(item, str) for item in hashes)):
+        raise DataError(f"{description} does not hold a hash of every episode; record the data set again.")
     return Rollouts(path=path, info=info, **arrays)
 
 
@@ -169,77 +182,16 @@ def _open_array(folder: Path, name: str, sha256: str) -> NDArray:
     file = folder / f"{name}.npy"
     if not file.is_file():
         raise DataError(f"{file} is missing.")
-    with file.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
-            raise DataError(f"{file} is truncated or was altered (its sha256 does not match rollouts.json).")
+    intact = is_intact(file, sha256) if name in FRAMES else checksum(file) == sha256
+    if not intact:
+        raise DataError(f"{file} is truncated or was altered (its sha256 does not match rollouts.json).")
     # Copy-on-write, so that torch takes the pages as they are; nothing is ever written back.
-    return np.load(file, mmap_mode="c" if name == "observations" else None, allow_pickle=False)
+    return np.load(file, mmap_mode="c" if name in FRAMES else None, allow_pickle=False)
 
 
-def _digest(value: Any) -> str:
+def seal_of(value: Any) -> str:
+    """Return the sha256 of a value as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-class RolloutWriter:
-    """Append episodes to a data set under construction; `seal` completes it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._small: dict[str, list[NDArray]] = {name: [] for name in ARRAYS[1:-1]}
-        self._lengths: list[int] = []
-        self._frames: IO[bytes] | None = None
-        self._frame_shape: tuple[int, ...] = ()
-
-    def append(self, episode: Mapping[str, NDArray]) -> None:
-        """Add one episode: equal numbers of rows under each name of `ARRAYS` but "episodes"."""
-        observations = episode["observations"]
-        if self._frames is None:
-            self._frame_shape = observations.shape[1:]
-            self._frames = (self.folder / "observations.npy").open("w+b")
-            self._write_header()
-        self._frames.write(np.ascontiguousarray(observations, dtype=np.uint8).tobytes())
-        for name, parts in self._small.items():
-            parts.append(episode[name])
-        self._lengths.append(len(observations))
-
-    def seal(self, info: Mapping[str, Any], *, seed: int) -> None:
-        """Write the remaining arrays, the episode split, the checksums and the description."""
-        if self._frames is None:
-            raise DataError("a data set needs at least one episode; record more frames.")
-        split = split_episodes(len(self._lengths), seed)
-        self._write_header()
-        self._frames.flush()
-        os.fsync(self._frames.fileno())
-        self._frames.close()
-        for name, parts in self._small.items():
-            np.save(self.folder / f"{name}.npy", np.concatenate(parts))
-        np.save(self.folder / "episodes.npy", np.concatenate([[0], np.cumsum(self._lengths)]))
-        checksums = {}
-        for name in ARRAYS:
-            with (self.folder / f"{name}.npy").open("rb") as stream:
-                checksums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        described = {
-            "schema": SCHEMA,
-            **info,
-            "split": split,
-            "sha256": checksums,
-            "versions": {name: version(name) for name in ("gymnasium", "numpy", "pybullet")}
-            | {"python": platform.python_version()},
-        }
-        described["seal"] = _digest(described)
-        (self.folder / "rollouts.json").write_text(json.dumps(described, indent=1))
-
-    def _write_header(self) -> None:
-        assert self._frames is not None
-        # numpy pads the header so that the first dimension can grow in place.
-        self._frames.seek(0)
-        header = {
-            "descr": npy.dtype_to_descr(np.dtype(np.uint8)),
-            "fortran_order": False,
-            "shape": (sum(self._lengths), *self._frame_shape),
-        }
-        npy.write_array_header_1_0(self._frames, header)
-        self._frames.seek(0, os.SEEK_END)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def score_records(
 
     Returns:
         By name: value, ceiling, floor, normalised = (value - floor) / (ceiling - floor), better, range,
-        version, n_rows, n_episodes, skipped (constant factors), warnings and seconds.
+        version, n_rows and n_episodes (of the test split), skipped (constant factors), warnings and seconds.
 
     Raises:
         UnknownNameError: a metric is not registered.
@@ -80,6 +80,7 @@ def score_records(
     with cpu_threads(1):
         states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
     factors = rollouts.factors[kept]
+    n_rows = int((split == 2).sum())
     table = rollouts.factor_table
     context = {
         "episode_ids": rollouts.episode_ids[kept],
@@ -104,13 +105,13 @@ def score_records(
                 for name, value in context.items()
                 if name in item.needs
             }
-            records |= _score_one(item, states[rows], factors[rows], needs, rollouts)
+            records |= _score_one(item, states[rows], factors[rows], needs, n_rows, rollouts)
             bar.advance(task)
     return records
 
 
 def _score_one(
-    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], rollouts: Rollouts
+    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], n_rows: int, rollouts: Rollouts
 ) -> dict[str, dict[str, Any]]:
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -137,7 +138,7 @@ def _score_one(
             "range": list(item.range),
             "version": item.version,
             "shifts": item.shifts,
-            "n_rows": len(states),
+            "n_rows": n_rows,
             "n_episodes": n_episodes,
             "skipped": constant,
             "warnings": notes,
@@ -159,12 +160,17 @@ def _normalise(value: float, floor: float, ceiling: float) -> float:
 
 
 def _check_overlap(encoder: Encoder, rollouts: Rollouts, allow_overlap: bool) -> None:
-    if allow_overlap or encoder.provenance.get("data_hash") != rollouts.data_hash:
+    if allow_overlap:
         return
-    held_out = {*rollouts.info["split"]["val"], *rollouts.info["split"]["test"]}
-    seen = held_out & set(encoder.provenance.get("training_episodes", ()))
+    if encoder.provenance.get("data_hash") == rollouts.data_hash:
+        held_out = [*rollouts.info["split"]["val"], *rollouts.info["split"]["test"]]
+        trained = set(encoder.provenance.get("training_episodes", ()))
+    else:  # recordings of one seed begin with the same episodes, whatever their length
+        held_out = rollouts.episode_hashes("val", "test")
+        trained = set(encoder.provenance.get("training_hashes", ()))
+    seen = sum(episode in trained for episode in held_out)
     if seen:
         raise DataError(
-            f"the encoder was trained on {len(seen)} of the episodes it would be scored on; score it on other "
-            "data, or pass allow_overlap=True for an in-sample score."
+            f"the encoder was trained on {seen} of the {len(held_out)} episodes it would be scored on; score it on "
+            "other data, or pass allow_overlap=True for an in-sample score."
         )

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import srl_bench as srl
 from srl_bench.benchmark import Cell, check_names, run_cell
 from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig, load_suite
 from srl_bench.errors import ConfigError, SrlBenchError, UnknownNameError
-from srl_bench.results import load_results
+from srl_bench.provenance import _source_digest
+from srl_bench.results import load_results, notes
 
 RECORDING = RecordConfig(frames=1200, max_steps=40, environment_kwargs={"image_size": 48})
 SUITE = Suite(
@@ -103,7 +105,53 @@ def test_a_failing_cell_is_written_down_and_the_rest_goes_on(tmp_path):
     errors = list((tmp_path / "tiny").glob("*/error.txt"))
     assert len(errors) == 1
     assert "Traceback" in errors[0].read_text()
-    assert set(load_results(tmp_path / "tiny")["method"]) == {"random"}
+    results = load_results(tmp_path / "tiny")
+    assert set(results["method"]) == {"broken", "random"}
+    assert results[results["method"] == "broken"]["track"].unique().tolist() == ["failed"]
+
+
+def test_a_killed_worker_costs_its_own_cell_only(finished):
+    """Also where it is the only cell left, which must not run in the process of the suite."""
+    plugin = finished / "killer.py"
+    plugin.write_text(
+        "import os, signal\nimport srl_bench as srl\n"
+        "class Killer(srl.Loss):\n"
+        "    def forward(self, batch):\n"
+        f"        assert os.getpid() != {os.getpid()}\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    suite = replace(SUITE, name="killed", methods=("killer", "random"), rl=None)
+    for todo in ({"killer", "random"}, {"killer"}):
+        ended = {}
+        srl.run(
+            suite,
+            root=finished,
+            jobs=2,
+            plugins=[str(plugin)],
+            on_done=lambda cell, error, ended=ended: ended.update({cell.method: error}),
+        )
+        assert set(ended) == todo
+        assert "killed" in ended["killer"]
+        assert not ended.get("random")
+        (error,) = (finished / "killed").glob("*/error.txt")
+        assert "killer" in error.parent.name
+        assert "out of memory" in error.read_text()
+        results = load_results(finished / "killed").set_index("method")
+        assert results.loc["killer", "track"].unique().tolist() == ["failed"]
+        assert "killer: failed: its worker" in " ".join(notes(finished / "killed"))
+
+
+def test_an_edited_plug_in_module_makes_other_cells(finished, tmp_path, monkeypatch):
+    (tmp_path / "example_edited.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    suite = replace(SUITE, name="plugged", methods=("random",), rl=None)
+    folders = []
+    for text in ("", "", "# edited"):
+        (tmp_path / "example_edited.py").write_text(text)
+        _source_digest.cache_clear()
+        folders += srl.run(suite, root=finished, plugins=["example_edited"])
+    assert folders[0] == folders[1] != folders[2]
+    assert len(list((finished / "data").glob("*/rollouts.json"))) == 1
 
 
 def test_cells_of_another_configuration_do_not_mix(finished):

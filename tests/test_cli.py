@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,22 @@ def test_the_suite_may_stand_after_options_of_many_values(run, tmp_path):
     assert "Did you mean quick" in message
 
 
+@pytest.mark.parametrize("words", [("--suite=quik",), ("--jobs", 2, "--suite=quik", "--method", "inverse")])
+def test_the_suite_may_be_given_with_an_equals_sign(words, run, tmp_path):
+    assert "Did you mean quick" in failure(run, "run", *words, "--root", tmp_path)
+
+
+def test_arguments_of_the_environment_and_of_the_agent_are_told_apart(run, tmp_path):
+    words = ("train", "raw_pixels", "--environment", "srl_bench/MobileRobot-v0", "--steps", 32, "--n-envs", 2)
+    words = (*words, "--eval-episodes", 1, "--set", "n_steps=16", "n_epochs=1")
+    run(*words, "--out", tmp_path / "agent", "--environment-set", "image_size=48", "max_steps=5")
+    about = json.loads((tmp_path / "agent" / "config.json").read_text())
+    assert about["environment_kwargs"] == {"image_size": 48, "max_steps": 5}
+    assert about["rl"]["hyperparameters"] == {"n_steps": 16, "n_epochs": 1}
+    assert set(pd.read_csv(tmp_path / "agent" / "evaluations.csv")["length"]) == {5}
+    assert "image_size" in failure(run, *words, "--out", tmp_path / "other", "--environment-set", "image_sise=48")
+
+
 def test_failed_cells_set_the_exit_code(run, tmp_path):
     """A loss that is NaN fails its own cell, with the term's name; the table holds the rest."""
     (tmp_path / "small.yaml").write_text(SUITE)
@@ -141,6 +158,8 @@ def test_failed_cells_set_the_exit_code(run, tmp_path):
     folder = tmp_path / "runs" / "small"
     assert "never_finite = nan" in next(folder.glob("*/error.txt")).read_text()
     assert "ground_truth" in (folder / "table.md").read_text()
+    assert "| NeverFinite  | failed" in (folder / "table.md").read_text()
+    assert sorted(path.suffix for path in (folder / "figures").iterdir()) == [".pdf"] * 3 + [".png"] * 3 + [".txt"]
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,11 @@ def test_a_file_of_nonsense_is_named(saved, name, content):
         (["network"], None),
         (["observation"], "smell"),
         (["provenance"], "none"),
+        (["provenance", "training_hashes"], 3),
+        (["provenance", "training_hashes"], [3]),
+        (["provenance", "training_hashes"], [["x"]]),
+        (["provenance", "training_episodes"], [[0]]),
+        (["provenance", "training_episodes"], None),
     ],
     ids=str,
 )

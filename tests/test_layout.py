@@ -22,7 +22,9 @@ FLOORS = {
     "device": 0,
     "provenance": 0,
     "nets": 1,
+    "integrity": 0,
     "rollouts": 1,
+    "writer": 1,
     "results": 1,
     "statistics": 1,
     "metrics": 1,
@@ -37,6 +39,7 @@ FLOORS = {
     "vecenv": 2,
     "baselines": 3,
     "config": 4,
+    "policies": 4,
     "record": 4,
     "pretrain": 4,
     "score": 4,
@@ -50,7 +53,7 @@ FLOORS = {
 }
 # Third-party packages that only some rooms may import.
 HOMES = {
-    "stable_baselines3": {"rl", "vecenv", "parallel"},
+    "stable_baselines3": {"rl", "vecenv", "parallel", "policies"},
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import math
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ import worlds
 from safetensors import safe_open
 
 import srl_bench as srl
+from srl_bench.batch import fits
 from srl_bench.device import cpu_threads, resolve_device
-from srl_bench.encoder import observations_for
+from srl_bench.encoder import Encoder, observations_for
 from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
+from srl_bench.losses.variational import KL
 from srl_bench.method import Method
 from srl_bench.objective import Loss
 from srl_bench.pretrain import TrainConfig, Trainer, pretrain
+from srl_bench.provenance import source_version
 
 FAST = {"latent_dim": 6, "steps": 12, "batch_size": 16, "body": "flatten", "validate_every": 5}
 
@@ -87,6 +91,25 @@ class ExampleNoGaussian(Loss):
 
     def forward(self, batch):
         return batch.logvar.sum(1)
+
+
+class ExampleNoise(Loss):
+    """Noise from torch's global generator, as losses with dropout or negative samples draw it."""
+
+    needs = ("obs",)
+
+    def forward(self, batch):
+        return (batch.state - torch.randn_like(batch.state)).square().mean(1)
+
+
+class ExampleSpread(Loss):
+    """The squared standardised distance of the state from its mean: 1 if the state is a sample, 0 if it is the mean."""
+
+    needs = ("obs",)
+    variational = True
+
+    def forward(self, batch):
+        return ((batch.state - batch.mean).square() / batch.logvar.exp()).mean(1)
 
 
 # Determinism
@@ -176,7 +199,9 @@ def interrupt(monkeypatch, at):
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-@pytest.mark.parametrize("method", ["vae(beta=2.0)", "robotic_priors", "e2c", "inverse[:2] + 0.1*reconstruction"])
+@pytest.mark.parametrize(
+    "method", ["vae(beta=2.0)", "robotic_priors", "e2c", "inverse[:2] + 0.1*reconstruction", "example_noise"]
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tiny, tmp_path, monkeypatch, method, keep):
     """Oracle: the uninterrupted run, bit for bit. Stops before the first checkpoint, at one, and between two."""
     options = {"steps": 23, "keep": keep}
@@ -204,10 +229,10 @@ def test_an_interrupted_run_with_convolutions_goes_on_as_if_nothing_had_happened
     assert same(pretrain("inverse", blobs, out=tmp_path, **options), expected)
 
 
-def torn(tiny, folder, monkeypatch, **options):
+def torn(tiny, folder, monkeypatch, method="inverse"):
     restore = interrupt(monkeypatch, 7)
     with pytest.raises(KeyboardInterrupt):
-        train("inverse", tiny, out=folder, **options)
+        train(method, tiny, out=folder)
     restore()
     return folder / "checkpoint.safetensors"
 
@@ -236,6 +261,31 @@ def test_a_damaged_checkpoint_is_refused(tiny, tmp_path, monkeypatch, damage):
     checkpoint.write_bytes(content[: len(content) // 2] if damage is None else damage)
     with pytest.raises(DataError, match=r"checkpoint\.safetensors is damaged"):
         train("inverse", tiny, out=tmp_path)
+
+
+@pytest.mark.parametrize("fact", ["code_version", "source_version"])
+def test_what_other_code_left_is_not_continued(tiny, tmp_path, monkeypatch, fact):
+    """Neither a checkpoint nor a finished encoder; the plug-in is that of `ExampleNoise`, this file."""
+    torn(tiny, tmp_path / "torn", monkeypatch, method="example_noise")
+    train("example_noise", tiny, out=tmp_path / "finished")
+    for module in (
+        sys.modules["srl_bench.pretrain"],
+        sys.modules["srl_bench.provenance"],
+        sys.modules["srl_bench.method"],
+    ):
+        monkeypatch.setattr(module, fact, lambda *_: "0" * 12, raising=False)
+    with pytest.raises(DataError, match="other code"):
+        train("example_noise", tiny, out=tmp_path / "torn")
+    differs = {"code_version": "code_version", "source_version": "plugins"}[fact]
+    with pytest.raises(DataError, match=rf"another encoder \(differs in {differs}\)"):
+        train("example_noise", tiny, out=tmp_path / "finished")
+
+
+def test_plug_ins_behind_an_encoder_are_part_of_its_provenance(tiny):
+    """This file is that of `ExampleNoise`; built-in losses are covered by the version of our code."""
+    versions = [train(method, tiny, steps=1).provenance["plugins"] for method in ("example_noise", "inverse", "pca")]
+    assert versions == [source_version([__name__]), "", ""]
+    assert len(versions[0]) == 12
 
 
 # Finished runs
@@ -273,6 +323,9 @@ def test_provenance_says_where_the_weights_come_from(tiny):
     assert origin["latex"].startswith(r"\mathcal{L}")
     assert (origin["train"]["seed"], origin["data_hash"]) == (5, tiny.data_hash)
     assert origin["training_episodes"] == tiny.info["split"]["train"]
+    assert origin["training_hashes"] == [
+        tiny.info["episode_hashes"][episode] for episode in origin["training_episodes"]
+    ]
     assert origin["versions"]["torch"]
     assert len(origin["code_version"]) == 12
 
@@ -351,6 +404,14 @@ def test_the_validation_column_is_the_loss_on_validation_episodes(tiny, tmp_path
     target = (tiny.factors[rows] - known.mean(0)) / known.std(0)
     (row,) = table(tmp_path)
     assert float(row["validation"]) == pytest.approx(((raw - target) ** 2).mean(), rel=1e-3)
+
+
+def test_validation_samples_as_training_does_and_always_the_same(tiny, tmp_path):
+    """By arithmetic: 28 values or more in 6 dimensions have the mean 1 within 0.4; with the mean state it is 0."""
+    train(ExampleSpread() + 0 * KL(), tiny, out=tmp_path)
+    values = {float(row["validation"]) for row in table(tmp_path) if row["term"] == "example_spread"}
+    assert len(values) == 1
+    assert values.pop() == pytest.approx(1, abs=0.4)
 
 
 def test_best_keeps_the_weights_with_the_lowest_validation_loss(tmp_path):
@@ -438,6 +499,8 @@ def test_a_batch_may_be_larger_than_the_data(tmp_path):
         ({"keep": "first"}, ConfigError, "best, last"),
         ({"precision": "float16"}, ConfigError, "bfloat16"),
         ({"device": "abacus"}, ConfigError, "'cpu', 'cuda' or 'auto'"),
+        ({"device": "mps"}, ConfigError, "'cpu', 'cuda' or 'auto', not 'mps'"),
+        ({"device": "cuda:x"}, ConfigError, "'cpu', 'cuda' or 'auto'"),
         ({"body": "natur"}, UnknownNameError, "Did you mean nature"),
         ({"body": "nature"}, ConfigError, "at least 48 pixels"),
         ({"learning_rate": 0.0}, ConfigError, "learning_rate"),
@@ -449,6 +512,26 @@ def test_a_batch_may_be_larger_than_the_data(tmp_path):
 def test_wrong_settings_name_what_is_accepted(tiny, options, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         train("inverse", tiny, **options)
+
+
+def test_frames_that_would_fill_the_gpu_stay_on_disk(monkeypatch):
+    """1000 bytes are free, of which a fifth is kept for the rest."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    assert [fits(size, torch.device("cuda")) for size in (800, 801)] == [True, False]
+    assert fits(10**15, torch.device("cpu"))
+
+
+def test_training_frames_are_encoded_in_parts(tiny, monkeypatch):
+    """Oracle: mean and deviation of all training rows at once."""
+    whole = train("inverse", tiny, steps=2)
+    monkeypatch.setattr(sys.modules["srl_bench.pretrain"], "ENCODED_ROWS", 7)
+    calls, original = [], Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", lambda self, x: calls.append(len(x)) or original(self, x))
+    parts = train("inverse", tiny, steps=2)
+    rows = int((tiny.split == 0).sum())
+    assert calls == [7] * (rows // 7) + [rows % 7] * (rows % 7 > 0)
+    torch.testing.assert_close(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.std, whole.std)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")

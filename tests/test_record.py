@@ -1,14 +1,19 @@
 """Recording: what is in a data set, that it does not depend on workers, and refusals."""
 
+import signal
+import subprocess
 import sys
 
 import gymnasium
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from srl_bench.config import RecordConfig
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.factors import Factor
+from srl_bench.provenance import _source_digest
 from srl_bench.record import record, recording_name
 from srl_bench.rollouts import ARRAYS, open_rollouts
 
@@ -149,21 +154,60 @@ def test_a_damaged_recording_is_refused(tmp_path):
         small(tmp_path / "data")
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_interrupted_recording_leaves_nothing(tmp_path, monkeypatch, error):
-    original = module.run_episode
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_recording_does_not_open_and_goes_on(tmp_path, monkeypatch, error):
+    whole = small(tmp_path / "whole", 400, max_steps=20)
+    original, ran = module.run_episode, []
 
-    def interrupted(env, config, index):
-        if index == 3:
+    def interrupted(env, policy, config, index):
+        if index == 11:
             raise error
-        return original(env, config, index)
+        ran.append(index)
+        return original(env, policy, config, index)
 
     monkeypatch.setattr(module, "run_episode", interrupted)
-    with pytest.raises(error):
-        small(tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(type(error) if isinstance(error, OSError) else error):
+        small(tmp_path / "data", 400, max_steps=20)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".data.partial", "whole"]
     with pytest.raises(DataError):
-        open_rollouts(tmp_path / "data")
+        open_rollouts(tmp_path / ".data.partial")
+    monkeypatch.setattr(module, "run_episode", lambda *args: ran.append(args[-1]) or original(*args))
+    ran.clear()
+    again = small(tmp_path / "data", 400, max_steps=20)
+    assert min(ran) == 8
+    assert again.info["sha256"] == whole.info["sha256"]
+    assert sorted(p.name for p in again.path.iterdir()) == sorted(p.name for p in whole.path.iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "whole"]
+
+
+def test_a_partial_recording_of_something_else_is_not_continued(tmp_path, monkeypatch):
+    original = module.run_episode
+    monkeypatch.setattr(module, "run_episode", lambda *args: 1 / 0 if args[-1] == 9 else original(*args))
+    with pytest.raises(ZeroDivisionError):
+        small(tmp_path / "data", 400)
+    monkeypatch.undo()
+    assert small(tmp_path / "data", 400, seed=1).data_hash == small(tmp_path / "other", 400, seed=1).data_hash
+
+
+def test_a_recorder_that_was_killed_goes_on(tmp_path):
+    code = (
+        "import os, signal, sys, srl_bench as srl; srl.record; module = sys.modules['srl_bench.record']\n"
+        "original = module.run_episode\n"
+        "def kill(*args):\n"
+        "    if args[-1] == 13: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return original(*args)\n"
+        "module.run_episode = kill\n"
+        f"srl.record({ID!r}, 400, out={str(tmp_path / 'data')!r}, workers=1, max_steps=20, environment_kwargs={SMALL})"
+    )
+    process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert process.returncode == -signal.SIGKILL
+    assert small(tmp_path / "data", 400).data_hash == small(tmp_path / "whole", 400).data_hash
+
+
+def test_two_recorders_of_one_data_set(tmp_path):
+    (tmp_path / ".data.partial").mkdir()
+    with FileLock(tmp_path / ".data.partial" / "lock"), pytest.raises(DataError, match="another process"):
+        small(tmp_path / "data")
 
 
 def test_the_default_folder_depends_on_the_configuration(tmp_path, monkeypatch):
@@ -173,6 +217,22 @@ def test_the_default_folder_depends_on_the_configuration(tmp_path, monkeypatch):
     assert rollouts.path.resolve() == tmp_path / "data" / name
     assert name.startswith("srl_bench_MobileRobot-v0-")
     assert name != recording_name(RecordConfig(ID, 60, 1, max_steps=20, environment_kwargs=SMALL))
+
+
+def test_an_edited_plug_in_changes_the_recordings_of_its_environments_only(tmp_path, monkeypatch):
+    plugin = tmp_path / "my_environment.py"
+    plugin.write_text("import gymnasium\ngymnasium.register('tests/Plugged-v0', 'tests.plugged:Environment')\n")
+    configs = [RecordConfig("tests/Plugged-v0"), RecordConfig(ID)]
+    before = [recording_name(config, [str(plugin)]) for config in configs]
+    assert [recording_name(config, [str(plugin)]) for config in configs] == before
+    assert before[0].startswith("tests_Plugged-v0-")
+    assert recording_name(configs[0]) != before[0]
+    assert recording_name(configs[1]) == before[1]
+    plugin.write_text(plugin.read_text() + "# edited\n")
+    _source_digest.cache_clear()
+    after = [recording_name(config, [str(plugin)]) for config in configs]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
+    gymnasium.registry.pop("tests/Plugged-v0")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +276,23 @@ class ForeignActions(Foreign):
     action_space = gymnasium.spaces.MultiDiscrete([2, 2])
 
 
+class Unbounded(Foreign):
+    action_space = gymnasium.spaces.Box(-np.inf, 1, (2,))
+
+
+class Wide(Foreign):
+    """Actions in [0, 10] x [-2, 2] x {3}; the state shows the last one."""
+
+    action_space = gymnasium.spaces.Box(np.array([0, -2, 3]), np.array([10, 2, 3]), dtype=np.float64)
+    factors = tuple(Factor(name, "m", 0, 1) for name in "xyz")
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {"state": action}
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0], {"state": np.zeros(3)}
+
+
 class Open(gymnasium.Env):
     """An environment that passes arguments on."""
 
@@ -229,12 +306,28 @@ def test_an_environment_with_open_arguments_gets_them(monkeypatch):
     assert make_environment("tests/Open-v0", {"size": 3}).unwrapped.given == {"size": 3}
 
 
-@pytest.mark.parametrize(("cls", "message"), [(Foreign, "factors"), (ForeignActions, "Discrete and Box")])
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [(Foreign, "factors"), (ForeignActions, "Discrete and Box"), (Unbounded, "finite bounds")],
+)
 def test_an_environment_that_cannot_be_recorded_says_why(tmp_path, monkeypatch, cls, message):
     monkeypatch.delitem(gymnasium.registry, "tests/Foreign-v0", raising=False)
     gymnasium.register("tests/Foreign-v0", cls)
     with pytest.raises(ConfigError, match=message):
         record("tests/Foreign-v0", 60, out=tmp_path / "data", workers=1)
+
+
+def test_continuous_actions_are_scaled_by_their_bounds(tmp_path, monkeypatch):
+    """Oracle: the environment was given x = 5 + 5 a, y = 2 b and 3."""
+    monkeypatch.delitem(gymnasium.registry, "tests/Wide-v0", raising=False)
+    gymnasium.register("tests/Wide-v0", Wide)
+    rollouts = record("tests/Wide-v0", 60, max_steps=20, out=tmp_path / "data", workers=1)
+    assert rollouts.info["action_bounds"] == [[0, -2, 3], [10, 2, 3]]
+    rows = np.concatenate([rollouts.transitions(split) for split in ("train", "val", "test")])
+    expected = rollouts.factors[rows + 1] / [5, 2, 1] - [1, 0, 3]
+    np.testing.assert_allclose(rollouts.actions[rows], expected, atol=1e-6)
+    assert np.abs(rollouts.actions).max(0).tolist() == pytest.approx([1, 1, 0], abs=0.1)
+    assert not rollouts.actions[rollouts.episodes[1:] - 1].any()
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -6,7 +6,8 @@ import pytest
 
 import srl_bench as srl
 from srl_bench.errors import ConfigError, UnknownNameError
-from srl_bench.registry import BODIES, LOSSES, METHODS, METRICS, Registry, import_room, load_plugin
+from srl_bench.provenance import _source_digest
+from srl_bench.registry import BODIES, LOSSES, METHODS, METRICS, Registry, import_room, load_plugin, plugin_version
 
 PLUGIN = """
 import srl_bench as srl
@@ -164,6 +165,61 @@ def test_a_module_that_lacks_a_dependency_says_which(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
         load_plugin("example_needs")
+
+
+def edited(file):
+    """Change a source file as if another process had loaded it."""
+    file.write_text(file.read_text() + "# edited\n")
+    _source_digest.cache_clear()
+
+
+def test_the_version_of_a_plug_in_file_is_that_of_its_text(tmp_path, monkeypatch):
+    assert plugin_version(()) == ""
+    for name in ("one", "two", "copy"):
+        (tmp_path / f"{name}.py").write_text(f"VALUE = {name == 'two'}\n")
+    one, two, copy = (str(tmp_path / f"{name}.py") for name in ("one", "two", "copy"))
+    version = plugin_version([one])
+    assert len(version) == 12
+    assert plugin_version([copy]) == version
+    monkeypatch.chdir(tmp_path)
+    assert plugin_version(["one.py"]) == version
+    assert len({version, plugin_version([two]), plugin_version([one, two])}) == 3
+    assert plugin_version([two, one]) == plugin_version([one, two])
+    edited(tmp_path / "one.py")
+    assert plugin_version([one]) != version
+
+
+def test_the_version_of_a_plug_in_module_is_that_of_its_whole_package(tmp_path, monkeypatch):
+    package = tmp_path / "example_package"
+    (package / "inner").mkdir(parents=True)
+    for file in ("__init__.py", "losses.py", "inner/helper.py"):
+        (package / file).write_text("")
+    (tmp_path / "example_single.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    versions = {plugin_version(["example_package.losses"])}
+    for file in ("losses.py", "inner/helper.py", "__init__.py"):
+        edited(package / file)
+        versions.add(plugin_version(["example_package.losses"]))
+    assert len(versions) == 4
+    single = plugin_version(["example_single"])
+    edited(package / "losses.py")
+    assert plugin_version(["example_single"]) == single
+    edited(tmp_path / "example_single.py")
+    assert plugin_version(["example_single"]) != single
+
+
+def test_installed_plug_ins_are_part_of_the_version(tmp_path, monkeypatch):
+    """A distribution as pip leaves it: an entry point in its metadata."""
+    (tmp_path / "example_installed.py").write_text("")
+    metadata = tmp_path / "example_installed-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: example-installed\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[srl_bench.plugins]\nexample = example_installed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    version = plugin_version(())
+    assert len(version) == 12
+    edited(tmp_path / "example_installed.py")
+    assert len({version, plugin_version(()), ""}) == 3
 
 
 def test_decorators_register_and_keep_the_object():

@@ -3,8 +3,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.report.figures import write_figures
+from srl_bench.report.terminal import rich_table
 from srl_bench.results import (
     formatted,
     intervals,
@@ -97,6 +100,74 @@ def test_scores_survive_the_round_trip_with_nan_and_infinity(tmp_path):
     assert row["ceiling"] == np.inf
     assert np.isnan(row["floor"])
     assert notes(tmp_path) == ["m: mig leaves out constant factors: target_x", "m: too few episodes"]
+
+
+def cell(run, name, method, *, error=False, scored=False, trained=False):
+    folder = run / name
+    (folder / "rl").mkdir(parents=True)
+    (folder / "cell.json").write_text(json.dumps({"environment": "e", "method": method, "seed": 0}))
+    if error:
+        (folder / "error.txt").write_text("Traceback\nValueError: by design\n")
+    if scored:
+        record = {"value": 0.5, "ceiling": 1.0, "floor": 0.1, "warnings": [], "skipped": []}
+        save_scores({"ridge_r2": record, "mig": record | {"value": float("nan")}}, folder)
+    if trained:
+        (folder / "rl" / "evaluations.csv").write_text("step,return\n10,3.0\n")
+    return name
+
+
+def test_failed_cells_have_a_row(tmp_path):
+    cells = [
+        cell(tmp_path, "a", "works", scored=True, trained=True),
+        cell(tmp_path, "b", "untrained", scored=True, error=True),
+        cell(tmp_path, "c", "never", error=True),
+        cell(tmp_path, "d", "raw_pixels", error=True),
+        cell(tmp_path, "e", "once", scored=True, trained=True),
+        cell(tmp_path, "f", "once", error=True),
+        cell(tmp_path, "g", "running"),
+    ]
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": cells}))
+    results = load_results(tmp_path)
+    text = formatted(results, "e").set_index("method")
+    assert text.columns.tolist() == ["ridge R²", "MIG", "return"]
+    assert text.loc["works"].tolist() == ["0.500", "–", "3.0"]
+    assert text.loc["untrained"].tolist() == ["0.500", "–", "failed"]
+    assert text.loc["never"].tolist() == ["failed", "failed", "failed"]
+    assert text.loc["raw_pixels"].tolist() == ["–", "–", "failed"]
+    assert text.loc["once"].tolist() == ["0.500", "–", "3.0"]
+    assert text.loc["floor"].tolist() == ["0.100", "0.100", "–"]
+    assert "running" not in text.index
+    assert "never & failed & failed & failed" in render(results, "e", "tex")
+    assert rich_table(results, "e").row_count == 6
+    write_tables(results, tmp_path / "out", notes(tmp_path))
+    assert "| never      | failed     | failed |" in (tmp_path / "out" / "table.md").read_text()
+    assert pd.read_csv(tmp_path / "out" / "table.csv").set_index("method").loc["never", "ridge_r2":].isna().all()
+    stored = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert stored.loc[stored["method"] == "never", ["track", "metric"]].values.tolist() == [
+        ["failed", "score"],
+        ["failed", "rl"],
+    ]
+
+
+def test_a_figure_that_is_cut_short_leaves_the_old_one(results, tmp_path, monkeypatch):
+    agents = results[results["track"] == "rl"]
+    (picture,) = write_figures(tmp_path, agents, tmp_path)
+    before = picture.read_bytes()
+
+    def torn(self, path, **_):
+        path.write_bytes(b"half a picture")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", torn)
+    with pytest.raises(KeyboardInterrupt):
+        write_figures(tmp_path, agents, tmp_path)
+    assert picture.read_bytes() == before
+
+
+def test_failed_cells_alone_are_no_results(tmp_path):
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": [cell(tmp_path, "a", "never", error=True)]}))
+    with pytest.raises(DataError, match="no finished cell"):
+        load_results(tmp_path)
 
 
 def test_folders_without_results(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srl_bench.errors import DataError
-from srl_bench.rollouts import ARRAYS, RolloutWriter, atomic_folder, open_rollouts, split_episodes
+from srl_bench.rollouts import ARRAYS, atomic_folder, open_rollouts, seal_of
+from srl_bench.writer import RolloutWriter, split_episodes
 
 
 @pytest.fixture
@@ -129,6 +130,7 @@ def test_a_damaged_array_is_named(copy, name, damage):
         lambda info: info.pop("sha256"),
         lambda info: info.update(schema=99),
         lambda info: info.pop("schema"),
+        lambda info: info.update(episode_hashes=[]),
     ],
 )
 def test_an_edited_description_is_named(copy, edit):
@@ -137,6 +139,43 @@ def test_an_edited_description_is_named(copy, edit):
     (copy / "rollouts.json").write_text(json.dumps(info))
     with pytest.raises(DataError, match=r"rollouts\.json"):
         open_rollouts(copy)
+
+
+@pytest.mark.parametrize("hashes", [None, {}, [], ["x"], [1] * 12, [["x"]] * 12])
+def test_hashes_that_are_not_those_of_the_episodes_are_refused(copy, hashes):
+    """Sealed again, as a foreign writer would."""
+    info = json.loads((copy / "rollouts.json").read_text()) | {"episode_hashes": hashes}
+    info["seal"] = seal_of({key: value for key, value in info.items() if key != "seal"})
+    (copy / "rollouts.json").write_text(json.dumps(info))
+    with pytest.raises(DataError, match="hash of every episode"):
+        open_rollouts(copy)
+
+
+def test_an_episode_that_was_cut_short_keeps_its_hash(tmp_path):
+    """Cut after 8 steps or more; a step less hides in the empty last row."""
+    whole = worlds.simulate(4, 20, size=8)
+    hashes = worlds.write(tmp_path / "whole", whole).info["episode_hashes"]
+    assert len(set(hashes)) == 4
+    for steps, same in ((8, True), (7, False)):
+        cut = [{name: rows[: steps + 1].copy() for name, rows in episode.items()} for episode in whole]
+        for episode in cut:
+            episode["actions"][steps] = episode["rewards"][steps] = 0
+        found = worlds.write(tmp_path / str(steps), cut).info["episode_hashes"]
+        assert (found == hashes) == same
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards", "factors"])
+def test_the_hash_of_an_episode_is_of_all_that_happened_in_it(tmp_path, name):
+    episodes = worlds.simulate(4, 20, size=8)
+    before = worlds.write(tmp_path / "before", episodes)
+    episodes[2][name][7] += 1
+    after = worlds.write(tmp_path / "after", episodes)
+    pairs = zip(before.info["episode_hashes"], after.info["episode_hashes"], strict=True)
+    assert [a == b for a, b in pairs] == [True, True, False, True]
+    split = before.info["split"]
+    assert before.episode_hashes("val", "test") == [
+        before.info["episode_hashes"][index] for index in [*split["val"], *split["test"]]
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe", b"[" * 100_000, b"{} {}"])

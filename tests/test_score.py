@@ -58,8 +58,7 @@ def test_metrics_without_a_split_see_test_rows_only_and_floors_are_shifts(featur
 
 def test_large_data_are_thinned_evenly(truth, mobile):
     records = score_records(truth, mobile, metrics=["ridge_r2", "gtc"], max_rows=500)
-    assert records["ridge_r2"]["n_rows"] == 500
-    assert records["gtc"]["n_rows"] == pytest.approx(500 * 0.25, abs=5)
+    assert records["ridge_r2"]["n_rows"] == records["gtc"]["n_rows"] == pytest.approx(500 * 0.25, abs=5)
 
 
 def test_few_episodes_are_noted(truth, mobile):
@@ -83,9 +82,28 @@ def test_training_episodes_are_no_test_episodes(mobile):
         *encoder.provenance["training_episodes"],
         mobile.info["split"]["test"][0],
     ]
-    with pytest.raises(DataError, match="1 of the episodes"):
+    with pytest.raises(DataError, match="1 of the 8 episodes"):
         score(encoder, mobile)
     assert score(encoder, mobile, metrics=["gtc"], allow_overlap=True).notna().all()
+
+
+def test_recordings_of_one_seed_share_episodes_whatever_their_length(tmp_path):
+    """Oracle: both recordings as rows. 19 episodes of 20 steps are followed by one that is cut after 10."""
+    settings = {"max_steps": 20, "workers": 1, "environment_kwargs": {"image_size": 48}}
+    short = srl.record(frames=390, seed=2, out=tmp_path / "short", **settings)
+    long = srl.record(frames=600, seed=2, out=tmp_path / "long", **settings)
+    foreign = srl.record(frames=600, seed=3, out=tmp_path / "foreign", **settings)
+    starts = [{data.factors[row].tobytes() for row in data.episodes[:-1]} for data in (short, long, foreign)]
+    assert [len(starts[0] & other) for other in starts[1:]] == [20, 0]
+    held_out = {*long.info["split"]["val"], *long.info["split"]["test"]}
+    seen = len(held_out & set(short.info["split"]["train"]))
+    assert seen > 0
+    assert 19 in {*held_out, *long.info["split"]["train"]}
+    encoder = srl.pretrain("ground_truth", short)
+    with pytest.raises(DataError, match=f"trained on {seen} of the {len(held_out)} episodes"):
+        score(encoder, long, metrics=["gtc"])
+    assert score(encoder, long, metrics=["gtc"], allow_overlap=True).notna().all()
+    assert score(encoder, foreign, metrics=["gtc"]).notna().all()
 
 
 def test_too_few_rows_and_unknown_metrics_are_refused(truth, tmp_path):

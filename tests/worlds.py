@@ -3,7 +3,8 @@
 import numpy as np
 
 from srl_bench.factors import Factor
-from srl_bench.rollouts import RolloutWriter, atomic_folder, open_rollouts
+from srl_bench.rollouts import atomic_folder, open_rollouts
+from srl_bench.writer import RolloutWriter
 
 STEP = 0.2
 WALL = 0.8

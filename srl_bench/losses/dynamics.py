@@ -28,7 +28,7 @@ class Forward(Loss):
     symbol = r"\mathbb{E}\,\lVert f(s_t, a_t) - s_{t+1} \rVert^2 / d"
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
+        check_head(self.kind, self.hidden)
         if self.target not in ("gradient", "detach"):
             raise ConfigError(f"target must be 'gradient' or 'detach', not {self.target!r}.")
 
@@ -56,7 +56,7 @@ class Inverse(Loss):
     symbol = r"\mathbb{E}\left[-\log p(a_t \mid s_t, s_{t+1})\right]"
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
+        check_head(self.kind, self.hidden)
 
     def build(self, spec: Spec) -> None:
         self.discrete = spec.n_actions > 0
@@ -75,7 +75,9 @@ def make_head(kind: str, inputs: int, hidden: int, outputs: int) -> nn.Module:
     return mlp([inputs, outputs] if kind == "linear" else [inputs, hidden, hidden, outputs])
 
 
-def check_kind(kind: str) -> None:
-    """Raise `ConfigError` unless `kind` is "linear" or "mlp"."""
+def check_head(kind: str, hidden: int) -> None:
+    """Raise `ConfigError` unless `kind` is "linear" or "mlp" and its hidden layers have a unit."""
     if kind not in ("linear", "mlp"):
         raise ConfigError(f"kind must be 'linear' or 'mlp', not {kind!r}.")
+    if hidden < 1:
+        raise ConfigError(f"hidden must be at least 1, not {hidden}.")

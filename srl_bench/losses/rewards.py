@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from srl_bench.batch import Batch
-from srl_bench.errors import DataError
+from srl_bench.errors import ConfigError, DataError
 from srl_bench.nets.heads import mlp
 from srl_bench.objective import Loss, Spec
 
@@ -25,6 +25,10 @@ class Reward(Loss):
 
     needs = ("obs", "reward", "next_obs")
     symbol = r"\mathbb{E}\left[-\log p(r_t \mid s_t, s_{t+1})\right]"
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ConfigError(f"hidden must be at least 1, not {self.hidden}.")
 
     def build(self, spec: Spec) -> None:
         if len(spec.reward_values) < 2:

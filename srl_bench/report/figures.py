@@ -38,8 +38,10 @@ def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
         if (chosen["track"] == "rl").any():
             figures[f"learning_{name}"] = learning_curves(chosen)
         for stem, figure in figures.items():
-            figure.savefig(folder / f"{stem}.png", dpi=150, bbox_inches="tight")
-            figure.savefig(folder / f"{stem}.pdf", bbox_inches="tight")
+            for form in ("png", "pdf"):
+                temporary = folder / f".{stem}.{form}"
+                figure.savefig(temporary, format=form, dpi=150, bbox_inches="tight")
+                temporary.replace(folder / f"{stem}.{form}")
             plt.close(figure)
             written.append(folder / f"{stem}.png")
     return written
@@ -48,9 +50,9 @@ def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
 def metric_bars(results: pd.DataFrame) -> Figure:
     """Draw one panel per headline metric: bars are means over seeds, dots are seeds, ticks mark each floor."""
     environment = str(results["environment"].iloc[0])
-    order = [str(name) for name in summary(results, environment).index if name not in ("floor", "raw_pixels")]
     names = [name for name in HEADLINE if name != "return" and name in set(results["metric"])]
-    scores = results[results["metric"].isin(names) & results["method"].isin(order)]
+    scores = results[results["metric"].isin(names)]
+    order = [str(name) for name in summary(results, environment).index if name in set(scores["method"])]
     known = intervals(scores)
     palette = {method: _colour(method) for method in order}
     figure, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(2.1 * ((len(names) + 1) // 2), 6.0), sharey=True)

@@ -1,0 +1,145 @@
+"""Policies that record rollouts: random actions, an environment's scripted expert, or a stored agent."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from srl_bench.errors import ConfigError, DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from srl_bench.config import RecordConfig
+
+Policy = Callable[[gymnasium.Env, Any, dict[str, Any], np.random.Generator], Any]
+"""(environment, observation, info, generator) -> action."""
+
+
+def make_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
+    """Return the policy of a recording.
+
+    Raises:
+        ConfigError: the environment has no scripted expert, or an agent does not fit it.
+        DataError: the file holds no agent.
+    """
+    if config.policy == "random":
+        return lambda env, observation, info, rng: random_action(env, rng)
+    if config.policy == "scripted":
+        scripted = getattr(env.unwrapped, "scripted_action", None)
+        if scripted is None:
+            raise ConfigError(f"{env} has no scripted_action(rng, noise); record it with the random policy.")
+        return lambda env, observation, info, rng: scripted(rng, config.noise)
+    return _agent_policy(config, env)
+
+
+def random_action(env: gymnasium.Env, rng: np.random.Generator) -> Any:
+    """Draw an action uniformly."""
+    space = env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.start + rng.integers(space.n))
+    assert isinstance(space, gymnasium.spaces.Box)
+    return rng.uniform(space.low, space.high).astype(space.dtype)
+
+
+def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
+    """Return the policy of an agent, with a share of random actions."""
+    observed, space = _agent_input(config, env)
+    agent = load_agent(config.policy, space, env.action_space)
+
+    def act(env: gymnasium.Env, observation: Any, info: dict[str, Any], rng: np.random.Generator) -> Any:
+        if rng.random() < config.noise:
+            return random_action(env, rng)
+        action, _ = agent.predict(observed(observation, info), deterministic=True)
+        return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+
+    return act
+
+
+def _agent_input(
+    config: RecordConfig, env: gymnasium.Env
+) -> tuple[Callable[[Any, dict[str, Any]], Any], gymnasium.Space]:
+    """Return how to make an agent's input from observation and info, and its space."""
+    if config.agent_reads == "pixels":
+        return lambda observation, info: observation, env.observation_space
+    if config.agent_reads == "ground_truth":
+        count = len(getattr(env.unwrapped, "factors", ()))
+        space = gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float32)
+        return lambda observation, info: info["state"].astype(np.float32), space
+    from srl_bench.encoder import load_encoder
+    from srl_bench.vecenv import check_observations, state_space
+
+    encoder = load_encoder(config.agent_reads)
+    check_observations(env.observation_space, encoder)
+    return lambda observation, info: encoder.encode(observation), state_space(encoder)
+
+
+def load_agent(policy: str, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> BaseAlgorithm:
+    """Read a Stable-Baselines3 agent without executing anything that its file contains.
+
+    The weights are read as plain tensors, the network's options as JSON; a custom policy class, which SB3 stores
+    as code, is refused.
+
+    Args:
+        policy: the algorithm and the file, such as "ppo:agents/best_model.zip".
+        observation_space, action_space: of the environment that the agent is to act in.
+
+    Raises:
+        ConfigError: the algorithm is unknown, or the agent does not fit the spaces.
+        DataError: the file holds no agent.
+    """
+    import stable_baselines3 as sb3
+    import torch
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    name, _, file = policy.partition(":")
+    known = {algorithm.lower(): algorithm for algorithm in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
+    if name.lower() not in known:
+        raise UnknownNameError("policy", policy, ["random", "scripted", *(f"{short}:FILE.zip" for short in known)])
+    try:
+        with zipfile.ZipFile(file) as archive:
+            settings = json.loads(archive.read("data"))
+            weights = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} holds no agent of Stable-Baselines3: {error}.") from error
+    options = settings.get("policy_kwargs") or {}
+    if ":serialized:" in options:
+        raise DataError(f"{file} stores its policy's options as code, which is not executed; use plain options.")
+    kind = "MultiInputPolicy" if isinstance(observation_space, gymnasium.spaces.Dict) else "MlpPolicy"
+    kind = "CnnPolicy" if observation_space.dtype == np.uint8 else kind
+    arguments: dict[str, Any] = {"policy_kwargs": options, "device": "cpu"}
+    if known[name.lower()] not in ("A2C", "PPO"):
+        arguments["buffer_size"] = 1
+    try:
+        venv = DummyVecEnv([lambda: _Spaces(observation_space, action_space)])
+        agent = getattr(sb3, known[name.lower()])(kind, venv, **arguments)
+        agent.policy.load_state_dict(weights)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"the agent {policy} does not fit {observation_space} and {action_space}: {error}") from error
+    return agent
+
+
+class _Spaces(gymnasium.Env):
+    """Nothing but the spaces that an agent needs to be made."""
+
+    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+def check_policy(policy: str) -> None:
+    """Raise `ConfigError` unless a policy is "random", "scripted" or ALGORITHM:FILE with a file that exists."""
+    if policy in ("random", "scripted"):
+        return
+    _, colon, file = policy.partition(":")
+    if not colon or not Path(file).is_file():
+        raise ConfigError(
+            f"policy must be random, scripted or ALGORITHM:FILE of a stored agent (ppo:agent.zip), not {policy!r}."
+        )
