@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
+from srl_bench.environments.window import has_display
 from srl_bench.errors import ConfigError, UnknownNameError
 from srl_bench.factors import Factor
 from srl_bench.registry import import_room
@@ -47,6 +48,8 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
         for name in kwargs:
             if name not in parameters:
                 raise UnknownNameError(f"argument of {environment}", name, parameters)
+    if kwargs.get("render_mode") == "human" and not has_display():
+        raise ConfigError("render_mode='human' needs a display (DISPLAY is not set); use render_mode='rgb_array'.")
     return gymnasium.make(environment, disable_env_checker=True, **kwargs)
 
 

@@ -56,11 +56,10 @@ class Layer:
 
     Args:
         loaders: for each group, a function that adds its bodies to a client.
-        mode: PyBullet's way to connect.
     """
 
-    def __init__(self, loaders: dict[str, Callable[[int], object]], mode: int = p.DIRECT) -> None:
-        self.client = p.connect(mode)
+    def __init__(self, loaders: dict[str, Callable[[int], object]]) -> None:
+        self.client = p.connect(p.DIRECT)
         if self.client < 0:
             raise RuntimeError("PyBullet has no free client: close() environments that are no longer used.")
         self.close = weakref.finalize(self, _disconnect, self.client)
@@ -148,15 +147,11 @@ def add_cylinder(client: int, radius: float, height: float, position: Vector, co
     return p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
 
 
-def add_mesh(client: int, file: str, position: Vector, colour: Colour, scale: float = 1.0) -> int:
-    """Add a mesh of plain colour that is only seen."""
-    shape = p.createVisualShape(
-        p.GEOM_MESH, fileName=file, meshScale=(scale,) * 3, rgbaColor=colour, physicsClientId=client
-    )
+def add_mesh(client: int, file: str, position: Vector, colour: Colour, scale: Vector = (1.0, 1.0, 1.0)) -> int:
+    """Add a mesh of plain colour that is only seen, stretched along its axes."""
+    shape = p.createVisualShape(p.GEOM_MESH, fileName=file, meshScale=scale, rgbaColor=colour, physicsClientId=client)
     return p.createMultiBody(baseVisualShapeIndex=shape, basePosition=position, physicsClientId=client)
 
 
 def _disconnect(client: int) -> None:
-    # a window may have been closed by its user
-    if p.isConnected(client):
-        p.disconnect(client)
+    p.disconnect(client)

@@ -9,14 +9,10 @@ that one for comparison).
 
 from __future__ import annotations
 
-import math
-import os
-import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pybullet as p
 from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import Camera, Layer, Picture, over, to_rgb
@@ -24,11 +20,6 @@ from srl_bench.environments.looks import SIM, Look
 
 if TYPE_CHECKING:
     from srl_bench.environments.simulator import SimulatorEnv
-
-
-def has_display() -> bool:
-    """Return whether a window can open; PyBullet ends the whole process where none can."""
-    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY"))
 
 
 class Scene:
@@ -69,25 +60,11 @@ class Scene:
 
     def plain(self, size: int, view: str) -> NDArray[np.uint8]:
         """Return the same, drawn at once."""
-        return to_rgb(self._everything("plain", p.DIRECT).draw(self._camera(view), size, self._light)[0])
-
-    def show(self, view: str) -> int:
-        """Show the scene in a window and return its client."""
-        first = "window" not in self._layers
-        layer = self._everything("window", p.GUI)
-        if first:
-            camera = self._camera(view)
-            x, y, z = np.subtract(camera.look_at, camera.eye)
-            p.configureDebugVisualizer(p.COV_ENABLE_GUI, 0, physicsClientId=layer.client)
-            p.resetDebugVisualizerCamera(
-                math.dist(camera.eye, camera.look_at),
-                math.degrees(math.atan2(-x, y)),
-                # straight down has no unique horizon
-                max(math.degrees(math.atan2(z, math.hypot(x, y))), -89.9),
-                camera.look_at,
-                physicsClientId=layer.client,
-            )
-        return layer.client
+        layer = self._layer("plain", "scenery", "goal", "robot", "distractor")
+        layer.place("goal", self._env.goal_poses())
+        layer.copy("robot", self.robots)
+        layer.copy("distractor", self.robots)
+        return to_rgb(layer.draw(self._camera(view), size, self._light)[0])
 
     def close(self) -> None:
         """Disconnect from the simulator; safe to call again."""
@@ -103,7 +80,7 @@ class Scene:
             kept = self._cameras[view] = camera, self._look.move(camera)
         return kept[1]
 
-    def _layer(self, name: str, *groups: str, mode: int = p.DIRECT) -> Layer:
+    def _layer(self, name: str, *groups: str) -> Layer:
         if name not in self._layers:
             loaders = {
                 "scenery": self._env.load_scenery,
@@ -111,18 +88,11 @@ class Scene:
                 "robot": self._env.load_robot,
                 "distractor": self._env.load_distractors,
             }
-            layer = Layer({group: loaders[group] for group in groups}, mode)
+            layer = Layer({group: loaders[group] for group in groups})
             if self._look is not SIM:
                 self._look.paint(layer)
             self._layers[name] = layer
         return self._layers[name]
-
-    def _everything(self, name: str, mode: int) -> Layer:
-        layer = self._layer(name, "scenery", "goal", "robot", "distractor", mode=mode)
-        layer.place("goal", self._env.goal_poses())
-        layer.copy("robot", self.robots)
-        layer.copy("distractor", self.robots)
-        return layer
 
     def _behind(self, size: int, view: str, camera: Camera) -> Picture:
         """Return the picture of all that stands still."""

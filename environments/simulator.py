@@ -17,7 +17,8 @@ from srl_bench.environments.distractors import MAX_DISTRACTORS, Distractors
 from srl_bench.environments.drawing import Camera, Pose
 from srl_bench.environments.looks import LEVELS, SIM, TWIN, Look, draw_look, look_factors
 from srl_bench.environments.options import check_choice, check_factors, check_integer
-from srl_bench.environments.scene import Scene, has_display
+from srl_bench.environments.scene import Scene
+from srl_bench.environments.window import Window, has_display
 from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
 
@@ -92,8 +93,6 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
             check_choice("views", view, tuple(self.cameras))
         if not self.views or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views={views!r} is not accepted; name different cameras of {', '.join(self.cameras)}.")
-        if render_mode == "human" and not has_display():
-            raise ConfigError("render_mode='human' needs a display (DISPLAY is not set); use render_mode='rgb_array'.")
         self.obs_type = obs_type
         self.image_size = image_size
         self.action_type = action_type
@@ -111,6 +110,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._elapsed = 0
         self._noise_start = 0
         self._solved = False
+        self._window = Window() if render_mode == "human" else None
         self._scene = Scene(self, TWIN if domain == "twin" else self._sim_look())
         self._world, self._bodies = self._scene.robots.client, self._scene.robots.groups["robot"]
         self._add_physics()
@@ -187,6 +187,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._solved = False
         self._start_episode()
         state = self.get_factors()
+        if self._window is not None:
+            self.render()
         return self._observation(state), {"state": state, "is_success": False}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -197,7 +199,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._elapsed += 1
         state = self.get_factors()
         info = {"state": state, "is_success": self._solved}
-        if self.render_mode == "human":
+        if self._window is not None:
             self.render()
         return self._observation(state), reward, terminated, self._elapsed >= self.max_steps, info
 
@@ -252,11 +254,17 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
 
     def render(self) -> Any:
         """Return the first view in at least 224 x 224 pixels, show it in a window, or nothing: see `render_mode`."""
-        if self.render_mode == "human":
-            self._scene.show(self.views[0])
-        if self.render_mode != "rgb_array":
+        if self.render_mode is None:
             return None
-        return self._frame(max(self.image_size, RENDER_SIZE), self.views[0])
+        picture = self._frame(max(self.image_size, RENDER_SIZE), self.views[0])
+        if self._window is None:
+            return picture
+        self._window.show(picture)
+        return None
+
+    def pressed_keys(self) -> set[str]:
+        """Return the names of the keys that are down in the window, none without one."""
+        return self._window.keys() if self._window is not None else set()
 
     def render_plain(self, size: int | None = None, view: str | None = None) -> NDArray[np.uint8]:
         """Return the picture of all bodies drawn together in one client: slow, for comparison."""
@@ -265,6 +273,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         """Disconnect from the simulator; safe to call again."""
         self._scene.close()
+        if self._window is not None:
+            self._window.close()
 
     def _make_action_space(self) -> gymnasium.Space[Any]:
         size = self.action_sizes[self.action_type]

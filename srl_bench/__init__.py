@@ -39,16 +39,19 @@ _HOMES = {
     "method": "registry",
     "metric": "registry",
     "open_rollouts": "rollouts",
+    "pack": "archive",
     "parse": "grammar",
     "pretrain": "pretrain",
     "record": "record",
     "run": "benchmark",
     "score": "score",
     "train_agent": "rl",
+    "unpack": "archive",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 
 if TYPE_CHECKING:
+    from srl_bench.archive import pack, unpack
     from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig
     from srl_bench.encoder import Encoder, load_encoder
     from srl_bench.factors import Factor

@@ -15,8 +15,6 @@ from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, TrainConfig, lo
 from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from srl_bench.config import Suite
     from srl_bench.rollouts import Rollouts
 
@@ -47,9 +45,12 @@ def record(
     from dataclasses import asdict
 
     from srl_bench.record import record
+    from srl_bench.report.dataset import print_summary
 
     config = replace(config, environment_kwargs=_settings(set))
-    print(record(out=out, workers=workers, plugins=plugin, **asdict(config)).path)
+    rollouts = record(out=out, workers=workers, plugins=plugin, **asdict(config))
+    print_summary(rollouts)
+    print(rollouts.path)
 
 
 @app.command
@@ -318,21 +319,19 @@ def _entries(kind: str) -> list[tuple[str, str]]:
 
 
 @app.command
-def info(data: Positional[Path]) -> None:
-    """Describe a data set or a saved encoder.
+def info(data: Positional[Path], preview: bool = True, out: Path | None = None) -> None:
+    """Describe a data set or a saved encoder; of a data set, also write a contact sheet, a film and histograms.
 
-    Example: srl-bench info data/kuka
+    Example: srl-bench info data/kuka --out figures/kuka
 
     Args:
         data: folder that `record` wrote, or folder of a saved encoder.
+        preview: whether to write pictures.
+        out: folder for the pictures (default: preview/ in the data set's folder).
     """
     import json
 
-    import numpy as np
-    from rich.table import Table
-
-    from srl_bench.report.terminal import print_table
-    from srl_bench.rollouts import SPLITS
+    from srl_bench.report.dataset import print_summary, write_preview
 
     if (data / "config.json").is_file():
         from srl_bench.encoder import load_encoder
@@ -342,30 +341,58 @@ def info(data: Positional[Path]) -> None:
         print(json.dumps(encoder.provenance, indent=1))
         return
     rollouts = _open(data)
-    size = " x ".join(map(str, rollouts.observations.shape[1:]))
-    counts = ", ".join(f"{len(part)} {name}" for name, part in rollouts.info["split"].items())
-    print(f"{rollouts.environment} {rollouts.environment_kwargs or ''}")
-    print(f"{len(rollouts):,} observations of {size}, {rollouts.n_episodes} episodes ({counts})")
-    print(f"sha256 of the data {rollouts.data_hash[:16]}")
-    print(f"rewards {_counts(rollouts.rewards[np.concatenate([rollouts.transitions(split) for split in SPLITS])])}")
-    table = Table("factor", "unit", "scope", "kind", "min", "max", "distinct")
-    for index, factor in enumerate(rollouts.factor_table):
-        column = rollouts.factors[:, index]
-        distinct = len(set(column.tolist()))
-        table.add_row(
-            factor.name, factor.unit, factor.scope, factor.kind,
-            f"{column.min():.3g}", f"{column.max():.3g}", str(distinct),
-        )  # fmt: skip
-    print_table(table)
+    print_summary(rollouts)
+    if preview:
+        print(*write_preview(rollouts, out or data / "preview"), sep="\n")
 
 
-def _counts(values: np.ndarray) -> str:
-    import numpy as np
+@app.command
+def pack(data: Positional[Path], file: Positional[Path]) -> None:
+    """Compress a data set into one file, without loss.
 
-    distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) > 8:
-        return f"{distinct.min():.3g} to {distinct.max():.3g}, {len(distinct)} distinct"
-    return ", ".join(f"{value:g}: {count:,}" for value, count in zip(distinct, counts, strict=True))
+    Example: srl-bench pack data/kuka kuka.zip
+
+    Args:
+        data: folder that `record` wrote.
+        file: zip file to write.
+    """
+    from srl_bench.archive import pack
+
+    written = pack(_open(data), file)
+    raw = sum(part.stat().st_size for part in data.glob("*.npy"))
+    print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB, {written.stat().st_size / raw:.1%} of the folder")
+
+
+@app.command
+def unpack(file: Positional[Path], out: Positional[Path]) -> None:
+    """Read a data set from a file that `pack` wrote.
+
+    Example: srl-bench unpack kuka.zip data/kuka
+
+    Args:
+        file: packed data set.
+        out: folder to write.
+    """
+    from srl_bench.archive import unpack
+
+    print(unpack(file, out).path)
+
+
+@app.command
+def play(environment: Positional[str], set: Settings = (), plugin: Plugins = ()) -> None:
+    """Drive an environment by keyboard, in a window that needs a display, and watch its factors.
+
+    Example: srl-bench play srl_bench/KukaButton-v0 --set button=moving
+
+    Args:
+        environment: Gymnasium id.
+        set: arguments of the environment, such as --set domain=twin distractors=3.
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.play import play
+
+    _load(plugin)
+    play(environment, _settings(set))
 
 
 def _open(path: Path) -> Rollouts:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from srl_bench.config import RecordConfig
 
-Policy = Callable[[gymnasium.Env, Any, dict[str, Any], np.random.Generator], Any]
-"""(environment, observation, info, generator) -> action."""
+POLICIES = ("random", "scripted", "mixed")
+Actor = Callable[[Any, dict[str, Any]], Any]
+"""(observation, info) -> action."""
+Policy = Callable[[np.random.Generator], Actor]
+"""Called at the start of an episode with the generator of its actions."""
 
 
 def make_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
@@ -31,13 +34,18 @@ def make_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
         DataError: the file holds no agent.
     """
     if config.policy == "random":
-        return lambda env, observation, info, rng: random_action(env, rng)
-    if config.policy == "scripted":
-        scripted = getattr(env.unwrapped, "scripted_action", None)
-        if scripted is None:
-            raise ConfigError(f"{env} has no scripted_action(rng, noise); record it with the random policy.")
-        return lambda env, observation, info, rng: scripted(rng, config.noise)
-    return _agent_policy(config, env)
+        return lambda rng: lambda observation, info: random_action(env, rng)
+    if config.policy not in ("scripted", "mixed"):
+        return _agent_policy(config, env)
+    scripted = getattr(env.unwrapped, "scripted_action", None)
+    if scripted is None:
+        raise ConfigError(f"{env} has no scripted_action(rng, noise); record it with the random policy.")
+
+    def start(rng: np.random.Generator) -> Actor:
+        noise = config.noise if config.policy == "scripted" else rng.random()
+        return lambda observation, info: scripted(rng, noise)
+
+    return start
 
 
 def random_action(env: gymnasium.Env, rng: np.random.Generator) -> Any:
@@ -54,13 +62,16 @@ def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
     observed, space = _agent_input(config, env)
     agent = load_agent(config.policy, space, env.action_space)
 
-    def act(env: gymnasium.Env, observation: Any, info: dict[str, Any], rng: np.random.Generator) -> Any:
-        if rng.random() < config.noise:
-            return random_action(env, rng)
-        action, _ = agent.predict(observed(observation, info), deterministic=True)
-        return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+    def start(rng: np.random.Generator) -> Actor:
+        def act(observation: Any, info: dict[str, Any]) -> Any:
+            if rng.random() < config.noise:
+                return random_action(env, rng)
+            action, _ = agent.predict(observed(observation, info), deterministic=True)
+            return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
 
-    return act
+        return act
+
+    return start
 
 
 def _agent_input(
@@ -102,7 +113,7 @@ def load_agent(policy: str, observation_space: gymnasium.Space, action_space: gy
     name, _, file = policy.partition(":")
     known = {algorithm.lower(): algorithm for algorithm in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
     if name.lower() not in known:
-        raise UnknownNameError("policy", policy, ["random", "scripted", *(f"{short}:FILE.zip" for short in known)])
+        raise UnknownNameError("policy", policy, [*POLICIES, *(f"{short}:FILE.zip" for short in known)])
     try:
         with zipfile.ZipFile(file) as archive:
             settings = json.loads(archive.read("data"))
@@ -135,11 +146,11 @@ class _Spaces(gymnasium.Env):
 
 
 def check_policy(policy: str) -> None:
-    """Raise `ConfigError` unless a policy is "random", "scripted" or ALGORITHM:FILE with a file that exists."""
-    if policy in ("random", "scripted"):
+    """Raise `ConfigError` unless a policy is a known one or ALGORITHM:FILE with a file that exists."""
+    if policy in POLICIES:
         return
     _, colon, file = policy.partition(":")
     if not colon or not Path(file).is_file():
         raise ConfigError(
-            f"policy must be random, scripted or ALGORITHM:FILE of a stored agent (ppo:agent.zip), not {policy!r}."
+            f"policy must be {', '.join(POLICIES)} or ALGORITHM:FILE of a stored agent (ppo:agent.zip), not {policy!r}."
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import count
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,14 @@ def record(
     with _partial(path, config, plugins) as folder, progress() as bar:
         writer = RolloutWriter(folder)
         task = bar.add_task(f"record {config.environment}", total=config.frames, completed=writer.n_steps, status="")
-        start = writer.n_episodes
-        for batch in _batches(config, start, workers or os.cpu_count() or 1, plugins):
-            for episode in batch:
-                left = config.frames - writer.n_steps
-                if left:
-                    writer.append(_cut(episode, min(len(episode["rewards"]) - 1, left)))
-            writer.commit()
-            bar.update(task, completed=writer.n_steps)
-            if writer.n_steps == config.frames:
-                break
+        with _episodes(config, workers or os.cpu_count() or 1, plugins) as run:
+            while left := config.frames - writer.n_steps:
+                # so many are needed at least, so that none is run in vain but the rest of the last one
+                for episode in run(writer.n_episodes, math.ceil(left / config.max_steps)):
+                    steps = min(len(episode["rewards"]) - 1, config.frames - writer.n_steps)
+                    writer.append(_cut(episode, steps))
+                writer.commit()
+                bar.update(task, completed=writer.n_steps)
         writer.seal(info, seed=config.seed)
         folder.rename(path)
     writer.remember(path)
@@ -161,9 +160,12 @@ def _environments(config: RecordConfig) -> dict[str, gymnasium.Env]:
 
 
 def _images(env: gymnasium.Env) -> dict[str, gymnasium.Space]:
-    """Return the spaces of the views."""
+    """Return the spaces of the views, the main one first."""
     space = env.observation_space
-    return dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {"pixels": space}
+    if not isinstance(space, gymnasium.spaces.Dict):
+        return {"pixels": space}
+    views = getattr(env.unwrapped, "views", ())
+    return {name: space[name] for name in (views if set(views) == set(space) else space)}
 
 
 def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
@@ -184,50 +186,68 @@ def _is_ours(environment: str) -> bool:
     return environment.startswith("srl_bench/") and creator.startswith("srl_bench.")
 
 
-def _batches(
-    config: RecordConfig, start: int, workers: int, plugins: tuple[str, ...]
-) -> Iterator[list[dict[str, NDArray]]]:
-    """Yield episodes in the order of their index, several at a time, without end."""
-    # Starting a worker costs about a second, as much as a thousand frames.
-    workers = min(workers, max(1, config.frames // 2_000))
-    if workers == 1:
-        with _recorder(config) as run:
-            for first in count(start, CHUNK):
-                yield [run(index) for index in range(first, first + CHUNK)]
-    from joblib import Parallel, delayed
-
-    with Parallel(n_jobs=workers) as pool:
-        # One batch of chunks at a time bounds memory and the episodes run beyond the last one needed.
-        for first in count(start, 2 * workers * CHUNK):
-            chunks = pool(delayed(_chunk)(config, first + i * CHUNK, CHUNK, plugins) for i in range(2 * workers))
-            yield [episode for episodes in chunks for episode in episodes]
-
-
-def _chunk(config: RecordConfig, start: int, length: int, plugins: tuple[str, ...]) -> list[dict[str, NDArray]]:
-    for plugin in plugins:
-        load_plugin(plugin)
-    with _recorder(config) as run:
-        return [run(start + i) for i in range(length)]
+Episodes = list[dict[str, NDArray]]
 
 
 @contextmanager
-def _recorder(config: RecordConfig) -> Iterator[Callable[[int], dict[str, NDArray]]]:
-    """Yield a function that runs an episode, by its index in the domain whose turn it is."""
-    envs = list(_environments(config).values())
-    policies = [make_policy(config, env) for env in envs]
-
-    def run(index: int) -> dict[str, NDArray]:
-        turn = index % len(envs)
-        episode = run_episode(envs[turn], policies[turn], config, index)
-        if config.domains:
-            episode["domain"] = np.full(len(episode["rewards"]), turn)
-        return episode
-
-    try:
-        yield run
-    finally:
-        for env in envs:
+def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[Callable[[int, int], Episodes]]:
+    """Yield a function (first, number) that runs episodes, some of those asked for, in the order of their index."""
+    # Starting a worker costs about a second, as much as a thousand frames.
+    workers = min(workers, max(1, config.frames // 2_000))
+    if workers == 1:
+        recorder = _make_recorder(config)
+        yield lambda first, number: _run_episodes(recorder, first, min(number, CHUNK))
+        for env in recorder.environments:
             env.close()
+        return
+    from joblib import Parallel, delayed
+
+    with Parallel(n_jobs=workers) as pool:
+
+        def run(first: int, number: int) -> Episodes:
+            # what is on its way between processes has to fit into memory
+            parts = np.array_split(range(first, first + min(number, 2 * workers * CHUNK)), 2 * workers)
+            recording = json.dumps(asdict(config))
+            chunks = pool(delayed(_work)(recording, plugins, part[0], len(part)) for part in parts if len(part))
+            return [episode for episodes in chunks for episode in episodes]
+
+        yield run
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """What runs episodes: an environment and a policy for each domain."""
+
+    config: RecordConfig
+    environments: list[gymnasium.Env]
+    policies: list[Policy]
+
+
+def _make_recorder(config: RecordConfig) -> _Recorder:
+    environments = list(_environments(config).values())
+    return _Recorder(config, environments, [make_policy(config, env) for env in environments])
+
+
+@lru_cache(maxsize=1)  # to make an environment takes as long as several hundred steps
+def _worker_recorder(recording: str, plugins: tuple[str, ...]) -> _Recorder:
+    for plugin in plugins:
+        load_plugin(plugin)
+    return _make_recorder(options(RecordConfig, json.loads(recording)))
+
+
+def _work(recording: str, plugins: tuple[str, ...], first: int, number: int) -> Episodes:
+    return _run_episodes(_worker_recorder(recording, plugins), first, number)
+
+
+def _run_episodes(recorder: _Recorder, first: int, number: int) -> Episodes:
+    episodes = []
+    for index in range(first, first + number):
+        turn = index % len(recorder.environments)
+        episode = run_episode(recorder.environments[turn], recorder.policies[turn], recorder.config, index)
+        if recorder.config.domains:
+            episode["domain"] = np.full(len(episode["rewards"]), turn)
+        episodes.append(episode)
+    return episodes
 
 
 def run_episode(env: gymnasium.Env, policy: Policy, config: RecordConfig, index: int) -> dict[str, NDArray]:
@@ -236,14 +256,16 @@ def run_episode(env: gymnasium.Env, policy: Policy, config: RecordConfig, index:
     observation, info = env.reset(seed=derive_seed(config.seed, "episode", index) % 2**31)
     discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     idle = 0 if discrete else np.zeros(env.action_space.shape or ())
-    frames, rows = [_views(observation)], []
+    act = policy(rng)
+    names = list(_images(env))
+    frames, rows = [_views(observation, names)], []
     for step in range(config.max_steps):
-        action = policy(env, observation, info, rng)
+        action = act(observation, info)
         state = info["state"]
         observation, reward, terminated, truncated, info = env.step(action)
         truncated = truncated or (step + 1 == config.max_steps and not terminated)
         rows.append((_scaled(action, env.action_space), reward, terminated, truncated, state))
-        frames.append(_views(observation))
+        frames.append(_views(observation, names))
         if terminated or truncated:
             break
     rows.append((idle, 0.0, False, False, info["state"]))
@@ -261,8 +283,8 @@ def run_episode(env: gymnasium.Env, policy: Policy, config: RecordConfig, index:
     return episode
 
 
-def _views(observation: Any) -> list[NDArray[np.uint8]]:
-    return list(observation.values()) if isinstance(observation, dict) else [observation]
+def _views(observation: Any, names: list[str]) -> list[NDArray[np.uint8]]:
+    return [observation[name] for name in names] if isinstance(observation, dict) else [observation]
 
 
 def _scaled(action: Any, space: gymnasium.Space) -> Any:

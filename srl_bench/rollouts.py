@@ -26,6 +26,7 @@ from srl_bench.factors import Factor
 from srl_bench.integrity import checksum, is_intact
 
 SCHEMA = 2
+COVERAGE_PARTS = 20
 SPLITS = ("train", "val", "test")
 ARRAYS = ("observations", "actions", "rewards", "terminated", "truncated", "factors", "episodes")
 OPTIONAL = ("views", "domain")
@@ -131,6 +132,17 @@ class Rollouts:
         if (column != first[self.episode_ids]).any():
             raise DataError(f"the factor {name!r} of {self.path} changes within episodes; group by another one.")
         return {value: np.flatnonzero(first == value) for value in np.unique(first).tolist()}
+
+    def coverage(self) -> NDArray[np.float64]:
+        """Return, for each factor, the share of its range that is visited: of 20 equal parts, or of its categories."""
+        shares = []
+        for factor, column in zip(self.factor_table, self.factors.T, strict=True):
+            parts = int(factor.high - factor.low) + 1 if factor.kind == "categorical" else COVERAGE_PARTS
+            width = (factor.high - factor.low) / (parts - 1 if factor.kind == "categorical" else parts)
+            inside = column[(column >= factor.low) & (column <= factor.high)]
+            index = np.clip(((inside - factor.low) / max(width, 1e-12)).astype(int), 0, parts - 1)
+            shares.append(len(np.unique(index)) / parts)
+        return np.array(shares)
 
     def episode_hashes(self, *splits: str) -> list[str]:
         """Return the hashes by which episodes of some splits are recognised in other recordings."""

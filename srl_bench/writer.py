@@ -143,7 +143,7 @@ class RolloutWriter:
             return
         for frames in self._frames.values():
             frames.flush()
-        arrays = {name: np.concatenate(parts[-new:]) for name, parts in self._small.items()}
+        arrays: dict[str, Any] = {name: np.concatenate(parts[-new:]) for name, parts in self._small.items()}
         temporary = self.folder / "part.tmp.npz"
         np.savez(temporary, lengths=self._lengths[-new:], hashes=self._hashes[-new:], **arrays)
         temporary.replace(self.folder / f"part_{self._parts:06}.npz")

@@ -13,9 +13,11 @@ from srl_bench.config import RecordConfig
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.factors import Factor
+from srl_bench.pretrain import pretrain
 from srl_bench.provenance import _source_digest
 from srl_bench.record import record, recording_name
 from srl_bench.rollouts import ARRAYS, open_rollouts
+from srl_bench.vecenv import encode, make_vec_env
 
 module = sys.modules["srl_bench.record"]  # `srl_bench.record` is the function
 ID = "srl_bench/MobileRobot-v0"
@@ -334,3 +336,105 @@ def test_continuous_actions_are_scaled_by_their_bounds(tmp_path, monkeypatch):
 def test_numbers_of_workers_are_checked(workers, tmp_path):
     with pytest.raises(ConfigError, match="workers must be at least 1"):
         record(frames=100, out=tmp_path / "data", workers=workers)
+
+
+def test_views_are_recorded_side_by_side(tmp_path):
+    views = ("top", "side", "onboard")
+    rollouts = small(tmp_path / "data", environment_kwargs={**SMALL, "views": views})
+    assert rollouts.info["views"] == list(views)
+    assert rollouts.views.shape == (len(rollouts), 2, 48, 48, 3)
+    assert small(tmp_path / "one").views is None
+    np.testing.assert_array_equal(rollouts.observations, small(tmp_path / "one").observations)
+    env = make_environment(ID, {**SMALL, "views": views}).unwrapped
+    env.reset(seed=0)
+    for row in (0, 17, 60, len(rollouts) - 1):
+        seen = env.observe(rollouts.factors[row])
+        np.testing.assert_array_equal(rollouts.observations[row], seen["top"])
+        np.testing.assert_array_equal(rollouts.views[row], np.stack([seen["side"], seen["onboard"]]))
+
+
+def test_domains_are_recorded_by_turns_and_labelled(tmp_path):
+    both = small(tmp_path / "both", 120, domains=("sim", "twin"))
+    sim = small(tmp_path / "sim", 120)
+    first = both.domain[both.episodes[:-1]]
+    assert first.tolist() == [0, 1, 0, 1, 0, 1]
+    assert (both.domain == first[both.episode_ids]).all()
+    np.testing.assert_array_equal(both.factors, sim.factors)
+    same = (both.observations == sim.observations).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(same, both.domain == 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"domains": ("sim", "sim")}, "different"),
+        ({"domains": ("sim", "real")}, "domain='real'"),
+        ({"domains": ("sim",), "environment_kwargs": {"domain": "twin"}}, "together"),
+        ({"domains": ("sim", "randomised")}, "different factors"),
+    ],
+)
+def test_domains_that_do_not_go_together(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        small(tmp_path / "data", **options)
+
+
+def test_mixed_episodes_range_from_expert_to_random(tmp_path):
+    rollouts = small(tmp_path / "data", 2000, policy="mixed", max_steps=100)
+    returns = np.add.reduceat(rollouts.rewards, rollouts.episodes[:-1])
+    expert = small(tmp_path / "expert", 2000, policy="scripted", noise=0.0, max_steps=100)
+    best = np.add.reduceat(expert.rewards, expert.episodes[:-1]).mean()
+    assert returns.min() < 0.2 * best < 0.8 * best < returns.max()
+
+
+@pytest.mark.parametrize("reads", ["pixels", "ground_truth", "encoder"])
+def test_an_agent_records(tmp_path, mobile, reads):
+    """Oracle: the agent itself, stepped by hand."""
+    from stable_baselines3 import PPO
+
+    kwargs = SMALL if reads != "ground_truth" else {"obs_type": "state"}
+    venv = make_vec_env(ID, 1, **kwargs)
+    encoder = None
+    if reads == "encoder":
+        encoder = pretrain("random", mobile, latent_dim=4, seed=0)
+        encoder.save(tmp_path / "encoder")
+        venv = encode(venv, encoder)
+    options = {"net_arch": [16]}
+    agent = PPO("CnnPolicy" if reads == "pixels" else "MlpPolicy", venv, seed=1, policy_kwargs=options, device="cpu")
+    agent.save(tmp_path / "agent.zip")
+    source = str(tmp_path / "encoder") if encoder else reads
+    policy = f"ppo:{tmp_path / 'agent.zip'}"
+    rollouts = small(tmp_path / "data", 60, policy=policy, noise=0.0, agent_reads=source)
+    for row in rollouts.transitions("train")[:15]:
+        seen = rollouts.observations[row] if reads == "pixels" else rollouts.factors[row].astype(np.float32)
+        seen = encoder.encode(rollouts.observations[row]) if encoder else seen
+        assert rollouts.actions[row] == agent.predict(seen, deterministic=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "message"),
+    [
+        ("ppo:absent.zip", ConfigError, "absent.zip"),
+        ("ppo:{junk}", DataError, "holds no agent"),
+        ("acktr:{junk}", UnknownNameError, "ppo"),
+        ("ppo:{other}", ConfigError, "does not fit"),
+    ],
+)
+def test_agents_that_cannot_be_read(tmp_path, policy, error, message):
+    from stable_baselines3 import PPO
+
+    (tmp_path / "junk.zip").write_bytes(b"junk")
+    PPO("MlpPolicy", "CartPole-v1", device="cpu").save(tmp_path / "other.zip")
+    policy = policy.format(junk=tmp_path / "junk.zip", other=tmp_path / "other.zip")
+    with pytest.raises(error, match=message):
+        small(tmp_path / "data", policy=policy)
+
+
+def test_the_file_of_an_agent_executes_nothing(tmp_path):
+    """SB3's own loader unpickles; a policy option that has to be unpickled is refused."""
+    from stable_baselines3 import PPO
+    from torch import nn
+
+    agent = PPO("MlpPolicy", make_vec_env(ID, 1, obs_type="state"), policy_kwargs={"activation_fn": nn.ReLU})
+    agent.save(tmp_path / "agent.zip")
+    with pytest.raises(DataError, match="as code"):
+        small(tmp_path / "data", policy=f"ppo:{tmp_path / 'agent.zip'}", agent_reads="ground_truth")
