@@ -30,4 +30,5 @@ def progress() -> Progress:
         console=Console(stderr=True),
         disable=bool(os.environ.get("SRL_BENCH_QUIET")),
         transient=True,
+        refresh_per_second=2,
     )

@@ -60,7 +60,7 @@ class GrowingArray:
 
     def append(self, rows: NDArray[np.uint8]) -> None:
         """Add rows (n, *shape)."""
-        self._stream.write(np.ascontiguousarray(rows, dtype=np.uint8).tobytes())
+        self._stream.write(np.ascontiguousarray(rows, dtype=np.uint8).data)
         self._rows += len(rows)
 
     def flush(self) -> None:
