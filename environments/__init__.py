@@ -32,18 +32,33 @@ _import_pybullet_silently()
 import_room(__name__)
 
 
+def environment_ids() -> list[str]:
+    """Return the ids of the environments that are ours or of plug-ins: those whose class names factors."""
+    # to load Gymnasium's own would import packages that are not installed
+    others = [name for name, spec in gymnasium.registry.items() if not str(spec.entry_point).startswith("gymnasium.")]
+    return sorted(name for name in others if hasattr(environment_class(name), "factors"))
+
+
+def environment_class(environment: str) -> Any:
+    """Return the class, or the function, that makes an environment.
+
+    Raises:
+        UnknownNameError: the id is not known.
+    """
+    if environment not in gymnasium.registry:
+        ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
+        raise UnknownNameError("environment", environment, ours)
+    entry_point = gymnasium.spec(environment).entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+
+
 def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     """Make one environment.
 
     Raises:
         UnknownNameError: the id or a keyword argument is not known.
     """
-    if environment not in gymnasium.registry:
-        ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
-        raise UnknownNameError("environment", environment, ours)
-    entry_point = gymnasium.spec(environment).entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    parameters = _parameters(creator)
+    parameters = _parameters(environment_class(environment))
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
         for name in kwargs:
             if name not in parameters:

@@ -292,13 +292,13 @@ def list_(
 
 
 def _entries(kind: str) -> list[tuple[str, str]]:
-    import gymnasium
-
     from srl_bench import registry
     from srl_bench.config import SUITES
 
     if kind == "environments":
-        return [(name, "") for name in sorted(gymnasium.registry) if name.startswith("srl_bench/")]
+        from srl_bench.environments import environment_class, environment_ids
+
+        return [(name, (environment_class(name).__doc__ or "").strip().splitlines()[0]) for name in environment_ids()]
     if kind == "suites":
         return [(file.stem, file.read_text().splitlines()[0].lstrip("# ")) for file in sorted(SUITES.glob("*.yaml"))]
     if kind == "algos":
