@@ -40,8 +40,8 @@ class RecordConfig:
     """Environment steps in all; each episode adds its final observation."""
     seed: int = 0
     """Seed of episodes, policy and split."""
-    policy: str = "random"
-    """random; scripted: the environment's expert; mixed: the expert with another share of random actions in every
+    policy: str | None = None
+    """By default what suits the environment. random; scripted: the environment's expert; mixed: the expert with another share of random actions in every
     episode; or an agent of Stable-Baselines3, such as ppo:agents/best_model.zip."""
     noise: float = 0.3
     """Share of random actions among those of an expert or agent, in [0, 1]."""

@@ -6,12 +6,14 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
+from srl_bench.environments import environment_class
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def _agent_input(
     return lambda observation, info: encoder.encode(observation), state_space(encoder)
 
 
-def load_agent(policy: str, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> BaseAlgorithm:
+def load_agent(policy: str | None, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> BaseAlgorithm:
     """Read a Stable-Baselines3 agent without executing anything that its file contains.
 
     The weights are read as plain tensors, the network's options as JSON; a custom policy class, which SB3 stores
@@ -110,10 +112,10 @@ def load_agent(policy: str, observation_space: gymnasium.Space, action_space: gy
     import torch
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    name, _, file = policy.partition(":")
+    name, _, file = (policy or "").partition(":")
     known = {algorithm.lower(): algorithm for algorithm in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
     if name.lower() not in known:
-        raise UnknownNameError("policy", policy, [*POLICIES, *(f"{short}:FILE.zip" for short in known)])
+        raise UnknownNameError("policy", str(policy), [*POLICIES, *(f"{short}:FILE.zip" for short in known)])
     try:
         with zipfile.ZipFile(file) as archive:
             settings = json.loads(archive.read("data"))
@@ -145,11 +147,18 @@ class _Spaces(gymnasium.Env):
         self.action_space = action_space
 
 
-def check_policy(policy: str) -> None:
+def with_policy(config: RecordConfig) -> RecordConfig:
+    """Return the configuration with a policy: if none is given, the one that the environment's class names."""
+    if config.policy is not None:
+        return config
+    return replace(config, policy=getattr(environment_class(config.environment), "recording_policy", "random"))
+
+
+def check_policy(policy: str | None) -> None:
     """Raise `ConfigError` unless a policy is a known one or ALGORITHM:FILE with a file that exists."""
     if policy in POLICIES:
         return
-    _, colon, file = policy.partition(":")
+    _, colon, file = str(policy).partition(":")
     if not colon or not Path(file).is_file():
         raise ConfigError(
             f"policy must be {', '.join(POLICIES)} or ALGORITHM:FILE of a stored agent (ppo:agent.zip), not {policy!r}."

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
-from srl_bench.policies import Policy, check_policy, make_policy
+from srl_bench.policies import Policy, check_policy, make_policy, with_policy
 from srl_bench.progress import progress
 from srl_bench.provenance import code_version
 from srl_bench.registry import load_plugin, plugin_version
@@ -60,6 +60,7 @@ def record(
         raise ConfigError(f"workers must be at least 1, not {workers}.")
     for plugin in plugins:
         load_plugin(plugin)
+    config = with_policy(config)
     path = Path(out) if out is not None else Path("data") / recording_name(config, plugins)
     if path.exists() and any(path.iterdir()):
         found = open_rollouts(path)
@@ -175,7 +176,7 @@ def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
     """
     code = code_version("environments", "record.py", "seeding.py")
     foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
-    facts = json.dumps([asdict(config), code, foreign], sort_keys=True)
+    facts = json.dumps([asdict(with_policy(config)), code, foreign], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
     return f"{config.environment.replace('/', '_')}-{digest}"
 
