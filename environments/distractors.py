@@ -8,6 +8,8 @@ from srl_bench.environments.drawing import UPRIGHT, Colour, Pose, add_box, add_c
 from srl_bench.factors import Factor
 
 MAX_DISTRACTORS = 8
+# a face that touches the floor is not clearly in front of it
+GAP = 0.005
 SPEED = 0.02
 COLOURS: tuple[Colour, ...] = (
     (0.55, 0.20, 0.75, 1.0),
@@ -33,7 +35,7 @@ class Distractors:
         self.count = count
         self.low, self.high = np.array(low), np.array(high)
         self.size = size
-        self.height = ground + size
+        self.height = ground + GAP + size
         self.factors = tuple(
             Factor(f"distractor_{index + 1}_{axis}", "m", low[dimension], high[dimension], role="distractor")
             for index in range(count)

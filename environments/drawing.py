@@ -71,9 +71,13 @@ class Layer:
             self.groups[group] = [p.getBodyUniqueId(i, physicsClientId=self.client) for i in range(first, last)]
         self._colours: dict[tuple[int, int], Colour] = {}
         self._textures: dict[Path, int] = {}
+        self._poses: dict[str, Sequence[Pose]] = {}
 
     def place(self, group: str, poses: Sequence[Pose]) -> None:
         """Give the bodies of a group, in the order of loading, positions and orientations."""
+        if self._poses.get(group) == poses:
+            return
+        self._poses[group] = poses
         for body, (position, orientation) in zip(self.groups[group], poses, strict=True):
             p.resetBasePositionAndOrientation(body, position, orientation, physicsClientId=self.client)
 

@@ -7,8 +7,9 @@ hides a robot's position behind many pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pybullet as p
@@ -24,6 +25,8 @@ REACH = 0.4
 ROBOT_MARGIN = 0.25
 TARGET_MARGIN = 0.4
 FIXED_TARGET = (3.6, 3.0)
+# a face that touches the floor is not clearly in front of it
+GAP = 0.005
 MOVES = ((STEP, 0.0), (-STEP, 0.0), (0.0, STEP), (0.0, -STEP))
 
 FLOOR_COLOUR = (0.80, 0.80, 0.76, 1.0)
@@ -33,6 +36,10 @@ TARGET_COLOUR = (0.90, 0.12, 0.12, 1.0)
 ROBOT_FACTORS = (
     Factor("robot_x", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
     Factor("robot_y", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
+)
+TARGET_FACTORS = (
+    Factor("target_x", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
+    Factor("target_y", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
 )
 
 
@@ -50,11 +57,7 @@ class MobileRobot(SimulatorEnv):
     are one from the side and the robot's own camera ("onboard"), which looks along x.
     """
 
-    factors = (
-        *ROBOT_FACTORS,
-        Factor("target_x", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
-        Factor("target_y", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),
-    )
+    factors: tuple[Factor, ...] = (*ROBOT_FACTORS, *TARGET_FACTORS)
     cameras = {
         "top": Camera((2.0, 2.0, 10.0), (2.0, 2.0, 0.0), (0.0, 1.0, 0.0), 24.0, 5.0, 12.0),
         "side": Camera((2.0, -5.0, 5.0), (2.0, 1.9, 0.0), (0.0, 0.0, 1.0), 36.0, 3.0, 14.0),
@@ -63,6 +66,8 @@ class MobileRobot(SimulatorEnv):
     action_sizes = {"discrete": len(MOVES), "continuous": 2}
     default_max_steps = 250
     distractor_area = {"low": (0.3, 0.3), "high": (3.7, 3.7), "size": 0.12, "ground": 0.0}
+    robot_range: ClassVar[tuple[float, float]] = (ROBOT_MARGIN, ARENA - ROBOT_MARGIN)
+    reach: ClassVar[float] = REACH
 
     def __init__(self, *, random_target: bool = True, **options: Any) -> None:
         check_choice("random_target", random_target, (True, False))
@@ -89,7 +94,7 @@ class MobileRobot(SimulatorEnv):
 
     def goal_poses(self) -> tuple[Pose, ...]:
         """Return the pose of the target."""
-        return (((*self._target, 0.15), UPRIGHT),)
+        return (((*self._target, GAP + 0.15), UPRIGHT),)
 
     def camera(self, view: str) -> Camera:
         """Return a camera; "onboard" stands on the robot."""
@@ -112,39 +117,61 @@ class MobileRobot(SimulatorEnv):
         p.resetBasePositionAndOrientation(self._bodies[0], (x, y, 0.0), UPRIGHT, physicsClientId=self._world)
 
     def _start_episode(self) -> None:
-        x, y = (ARENA / 2 + self.np_random.uniform(-ARENA / 3, ARENA / 3, 2)).tolist()
-        target = FIXED_TARGET
-        if self.random_target:
-            target = tuple(self.np_random.uniform(TARGET_MARGIN, ARENA - TARGET_MARGIN, 2).tolist())
-        self._set_factors([x, y, *target])
+        start = ARENA / 2 + self.np_random.uniform(-ARENA / 3, ARENA / 3, self.action_sizes["continuous"])
+        self._set_factors([*start.tolist(), *self._draw_goal()])
+
+    def _draw_goal(self) -> Sequence[float]:
+        """Draw the factors that follow those of the robot, or return fixed ones."""
+        if not self.random_target:
+            return FIXED_TARGET
+        return self.np_random.uniform(TARGET_MARGIN, ARENA - TARGET_MARGIN, 2).tolist()
+
+    def _way(self) -> tuple[float, float]:
+        """Return the displacement that leads to the goal."""
+        return self._target[0] - self._position[0], self._target[1] - self._position[1]
 
     def _act(self, action: Any) -> tuple[float, bool]:
         bumped = self._drive(action)
-        distance = math.dist(self._position, self._target)
-        self._solved = self._solved or distance <= REACH
+        distance = math.hypot(*self._way())
+        arrived = distance <= self.reach
+        if arrived:
+            self._arrive()
         if self.reward_type == "shaped":
             return -distance, False
         if bumped:
             return -1.0, False
-        return float(distance <= REACH), False
+        return float(arrived), False
+
+    def _arrive(self) -> None:
+        """Note that the robot is at the goal."""
+        self._solved = True
 
     def _drive(self, action: Any) -> bool:
+        """Carry out an action; return whether a wall was in the way."""
+        return self._move(*self._displacement(action))
+
+    def _move(self, dx: float, dy: float) -> bool:
         """Move the robot, unless a wall is in its way; return whether one is."""
-        if self.action_type == "discrete":
-            dx, dy = MOVES[discrete_action(action, len(MOVES))]
-        else:
-            dx, dy = (STEP * value for value in continuous_action(action, 2))
         x, y = self._position[0] + dx, self._position[1] + dy
-        low, high = ROBOT_MARGIN, ARENA - ROBOT_MARGIN
+        low, high = self.robot_range
         if not (low <= x <= high and low <= y <= high):
             return True
         self._place_robot(x, y)
         return False
 
+    def _displacement(self, action: Any) -> tuple[float, float]:
+        """Return what an action asks for; an environment with fewer dimensions has fewer of its actions."""
+        size = self.action_sizes[self.action_type]
+        if self.action_type == "discrete":
+            return MOVES[discrete_action(action, size)]
+        dx, dy = (*(STEP * value for value in continuous_action(action, size)), 0.0)[:2]
+        return dx, dy
+
     def _greedy_action(self) -> Any:
-        dx, dy = self._target[0] - self._position[0], self._target[1] - self._position[1]
+        dx, dy = self._way()
         if self.action_type == "continuous":
-            return np.clip(np.array([dx, dy], np.float32) / STEP, -1, 1)
+            way = np.array([dx, dy], np.float32)[: self.action_sizes["continuous"]]
+            return np.clip(way / STEP, -1, 1)
         if abs(dx) > abs(dy):
             return 0 if dx > 0 else 1
         return 2 if dy > 0 else 3

@@ -53,6 +53,8 @@ class Scene:
 
     def picture(self, size: int, view: str) -> NDArray[np.uint8]:
         """Return RGB (size, size, 3) of what a camera sees, before lens and sensor."""
+        if self._env.camera(view) is not self._env.cameras[view]:
+            return self.plain(size, view)  # from a camera that moves, nothing stands still
         camera = self._camera(view)
         behind, depth_behind = self._behind(size, view, camera)
         colour, depth = self.robots.draw(camera, size, self._light)

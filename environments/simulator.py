@@ -163,6 +163,10 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def _set_factors(self, values: list[float]) -> None:
         """Put the simulator into the state with these factors of the task."""
 
+    def _possible(self, values: list[float]) -> bool:
+        """Return whether there is a state with these factors: bodies may not overlap."""
+        return True
+
     @abstractmethod
     def _greedy_action(self) -> Any:
         """Return the action that leads towards the goal."""
@@ -232,10 +236,15 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Put the simulator into a random state, every factor that does not follow from others drawn uniformly.
 
+        States that are not `_possible` are drawn again.
+
         Returns:
             The factors of that state.
         """
-        self.set_factors([factor.sample(rng) for factor in self.factors])
+        values = [factor.sample(rng) for factor in self.factors]
+        while not self._possible(values):
+            values = [factor.sample(rng) for factor in self.factors]
+        self.set_factors(values)
         return self.get_factors()
 
     def observe(self, factors: Sequence[float] | NDArray[np.floating]) -> Any:

@@ -41,8 +41,9 @@ class RecordConfig:
     seed: int = 0
     """Seed of episodes, policy and split."""
     policy: str | None = None
-    """By default what suits the environment. random; scripted: the environment's expert; mixed: the expert with another share of random actions in every
-    episode; or an agent of Stable-Baselines3, such as ppo:agents/best_model.zip."""
+    """random; scripted: the environment's expert; mixed: the expert with another share of random actions in every
+    episode; or an agent of Stable-Baselines3, such as ppo:agents/best_model.zip. By default what suits the
+    environment."""
     noise: float = 0.3
     """Share of random actions among those of an expert or agent, in [0, 1]."""
     agent_reads: str = "pixels"

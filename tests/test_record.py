@@ -224,7 +224,7 @@ def test_the_default_folder_depends_on_the_configuration(tmp_path, monkeypatch):
 def test_an_edited_plug_in_changes_the_recordings_of_its_environments_only(tmp_path, monkeypatch):
     plugin = tmp_path / "my_environment.py"
     plugin.write_text("import gymnasium\ngymnasium.register('tests/Plugged-v0', 'tests.plugged:Environment')\n")
-    configs = [RecordConfig("tests/Plugged-v0"), RecordConfig(ID)]
+    configs = [RecordConfig("tests/Plugged-v0", policy="random"), RecordConfig(ID)]
     before = [recording_name(config, [str(plugin)]) for config in configs]
     assert [recording_name(config, [str(plugin)]) for config in configs] == before
     assert before[0].startswith("tests_Plugged-v0-")

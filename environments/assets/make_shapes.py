@@ -1,0 +1,89 @@
+"""Write the meshes of `shapes/`: few triangles, 1 m wide and high, centred. Run: python make_shapes.py"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).resolve().parent / "shapes"
+SIDES = 12
+Mesh = tuple[list[list[float]], list[list[int]]]
+
+
+def ring(sides: int, height: float) -> list[list[float]]:
+    """Return the corners of an upright regular polygon of diameter 1."""
+    angles = [2 * math.pi * (i + 0.5) / sides for i in range(sides)]
+    return [[math.cos(a) / 2, math.sin(a) / 2, height] for a in angles]
+
+
+def fan(corners: list[int]) -> list[list[int]]:
+    """Return the triangles of a convex polygon."""
+    return [[corners[0], a, b] for a, b in pairwise(corners[1:])]
+
+
+def cylinder() -> Mesh:
+    """Return a prism of twelve sides."""
+    n = SIDES
+    faces = fan(list(range(n - 1, -1, -1))) + fan(list(range(n, 2 * n)))
+    for i in range(n):
+        j = (i + 1) % n
+        faces += [[i, j, n + j], [i, n + j, n + i]]
+    return ring(n, -0.5) + ring(n, 0.5), faces
+
+
+def cone() -> Mesh:
+    """Return a pyramid of twelve sides."""
+    n = SIDES
+    faces = fan(list(range(n - 1, -1, -1))) + [[i, (i + 1) % n, n] for i in range(n)]
+    return [*ring(n, -0.5), [0.0, 0.0, 0.5]], faces
+
+
+def wedge() -> Mesh:
+    """Return a roof: a prism of three sides, its ridge along y."""
+    corners = [[x, y, -0.5] for y in (-0.5, 0.5) for x in (-0.5, 0.5)] + [[0.0, y, 0.5] for y in (-0.5, 0.5)]
+    return corners, [*fan([0, 2, 3, 1]), [0, 1, 4], [3, 2, 5], *fan([1, 3, 5, 4]), *fan([2, 0, 4, 5])]
+
+
+def ball() -> Mesh:
+    """Return an icosahedron with each face divided into four."""
+    golden = (1 + math.sqrt(5)) / 2
+    points = [np.roll([0.0, a, b * golden], k) for k in range(3) for a in (-1, 1) for b in (-1, 1)]
+    corners = [list(point / np.linalg.norm(point) / 2) for point in points]
+    edge = min(math.dist(corners[0], other) for other in corners[1:]) * 1.01
+    faces = []
+    for a, b, c in combinations(range(12), 3):
+        pa, pb, pc = (np.array(corners[i]) for i in (a, b, c))
+        if max(math.dist(pa, pb), math.dist(pb, pc), math.dist(pc, pa)) < edge:
+            faces.append([a, b, c] if np.cross(pb - pa, pc - pa) @ pa > 0 else [a, c, b])
+    middles: dict[frozenset[int], int] = {}
+
+    def middle(a: int, b: int) -> int:
+        if frozenset((a, b)) not in middles:
+            point = np.add(corners[a], corners[b])
+            middles[frozenset((a, b))] = len(corners)
+            corners.append(list(point / np.linalg.norm(point) / 2))
+        return middles[frozenset((a, b))]
+
+    divided = []
+    for a, b, c in faces:
+        ab, bc, ca = middle(a, b), middle(b, c), middle(c, a)
+        divided += [[a, ab, ca], [b, bc, ab], [c, ca, bc], [ab, bc, ca]]
+    return corners, divided
+
+
+def main() -> None:
+    """Write four meshes."""
+    FOLDER.mkdir(exist_ok=True)
+    for make in (ball, cone, cylinder, wedge):
+        corners, faces = make()
+        lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in corners]
+        lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces]
+        (FOLDER / f"{make.__name__}.obj").write_text("\n".join(lines) + "\n")
+        print(f"{make.__name__}: {len(faces)} triangles")
+
+
+if __name__ == "__main__":
+    main()
