@@ -113,7 +113,9 @@ def reading(folder: Path) -> None:
         print(f"{'random minibatches of 128 as float':34}{ours:12,.0f} images/s")
         for name in ("frames", "episodes"):
             theirs = rate(lambda rows, name=name: torch.from_numpy(file[name][rows]).permute(0, 3, 1, 2).float() / 255)
-            print(f"{f'HDF5, gzip, one chunk for {name}':34}{theirs:12,.0f} images/s{ours / theirs:9.1f}x   target >= 10x")
+            print(
+                f"{f'HDF5, gzip, one chunk for {name}':34}{theirs:12,.0f} images/s{ours / theirs:9.1f}x   target >= 10x"
+            )
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pybullet as p
 
 import srl_bench.environments
-from srl_bench.environments.drawing import to_rgb
+from srl_bench.environments.drawing import paste
 from srl_bench.environments.simulator import SimulatorEnv
 
 EPISODES, STEPS = 15, 40
@@ -68,20 +68,20 @@ def measure(env: SimulatorEnv) -> tuple[float, float, float]:
     blocks = []
     for seed in range(EPISODES):
         actions, notes = episode(env, seed)
-        plain = np.zeros((env.image_size, env.image_size))
-        behind, depth_behind = plain.astype(np.uint32), plain.astype(np.float32)
+        size = env.image_size
+        behind, depth = np.zeros((size, size, 3), np.uint8), np.ones((size, size), np.float32)
 
         def step(actions: list[Any] = actions) -> None:
             for action in actions:
                 env.step(action)
 
-        def merged(notes: list[list[Call]] = notes, behind: Any = behind, depth_behind: Any = depth_behind) -> None:
+        def merged(notes: list[list[Call]] = notes, behind: Any = behind, depth: Any = depth) -> None:
             for calls in notes:
                 for function, args, kwargs in calls:
                     answer = function(*args, **kwargs)
                     if function is p.getCameraImage:
-                        colour, depth = answer[2].view(np.uint32)[..., 0], answer[3]
-                to_rgb(np.where(depth < depth_behind, colour, behind))
+                        picture = answer[2].view(np.uint32)[..., 0], answer[3]
+                paste(picture, behind, depth)
 
         def bare(notes: list[list[Call]] = notes) -> None:
             for calls in notes:

@@ -130,6 +130,16 @@ def over(front: Picture, behind: Picture) -> Picture:
     return np.where(nearer, front[0], behind[0]), np.where(nearer, front[1], behind[1])
 
 
+def paste(front: Picture, behind: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return RGB (H, W, 3) of `behind` with those pixels of `front` that are nearer than its depth."""
+    nearer = front[1] < depth
+    image = behind.copy()
+    rgba = front[0][nearer].view(np.uint8).reshape(-1, 4)
+    # whole pixels at once: several times faster than an index into the last axis
+    image.view("V3")[..., 0][nearer] = np.ascontiguousarray(rgba[:, :3]).view("V3")[:, 0]
+    return image
+
+
 def to_rgb(colour: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Return the RGB bytes (H, W, 3) of RGBA words (H, W)."""
     rgba = colour[..., None].view(np.uint8)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, Layer, Picture, over, to_rgb
+from srl_bench.environments.drawing import Camera, Layer, Picture, over, paste, to_rgb
 from srl_bench.environments.looks import SIM, Look
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Scene:
         self._env = weakref.proxy(env)
         self._layers: dict[str, Layer] = {}
         self._scenery: dict[tuple[str, int], tuple[Any, Picture]] = {}
-        self._still: dict[tuple[str, int], tuple[Any, Picture]] = {}
+        self._still: dict[tuple[str, int], tuple[Any, tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {}
         self.look = look
         self.robots = self._layer("robots", "robot", "distractor")
 
@@ -53,12 +53,12 @@ class Scene:
 
     def picture(self, size: int, view: str) -> NDArray[np.uint8]:
         """Return RGB (size, size, 3) of what a camera sees, before lens and sensor."""
-        if self._env.camera(view) is not self._env.cameras[view]:
+        camera: Camera = self._env.camera(view)
+        if camera is not self._env.cameras[view]:
             return self.plain(size, view)  # from a camera that moves, nothing stands still
-        camera = self._camera(view)
-        behind, depth_behind = self._behind(size, view, camera)
-        colour, depth = self.robots.draw(camera, size, self._light)
-        return to_rgb(np.where(depth < depth_behind, colour, behind))
+        camera = self._seen(view, camera)
+        behind, depth = self._behind(size, view, camera)
+        return paste(self.robots.draw(camera, size, self._light), behind, depth)
 
     def plain(self, size: int, view: str) -> NDArray[np.uint8]:
         """Return the same, drawn at once."""
@@ -66,15 +66,15 @@ class Scene:
         layer.place("goal", self._env.goal_poses())
         layer.copy("robot", self.robots)
         layer.copy("distractor", self.robots)
-        return to_rgb(layer.draw(self._camera(view), size, self._light)[0])
+        return to_rgb(layer.draw(self._seen(view, self._env.camera(view)), size, self._light)[0])
 
     def close(self) -> None:
         """Disconnect from the simulator; safe to call again."""
         for layer in self._layers.values():
             layer.close()
 
-    def _camera(self, view: str) -> Camera:
-        camera: Camera = self._env.camera(view)
+    def _seen(self, view: str, camera: Camera) -> Camera:
+        """Return where the look has a camera."""
         if self._look is SIM:
             return camera
         kept = self._cameras.get(view)
@@ -96,8 +96,8 @@ class Scene:
             self._layers[name] = layer
         return self._layers[name]
 
-    def _behind(self, size: int, view: str, camera: Camera) -> Picture:
-        """Return the picture of all that stands still."""
+    def _behind(self, size: int, view: str, camera: Camera) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return RGB and depth of all that stands still."""
         poses = self._env.goal_poses()
         key = (camera, self._look, poses)
         kept = self._still.get((view, size))
@@ -112,5 +112,6 @@ class Scene:
             layer = self._layer("goals", "goal")
             layer.place("goal", poses)
             picture = over(layer.draw(camera, size, self._light), picture)
-        self._still[view, size] = (key, picture)
-        return picture
+        still = to_rgb(picture[0]), picture[1]
+        self._still[view, size] = (key, still)
+        return still
