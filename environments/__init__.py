@@ -33,11 +33,11 @@ import_room(__name__)
 
 
 def environment_ids() -> list[str]:
-    """Return the ids of the environments that are ours or of plug-ins: those whose class names factors."""
+    """Return the ids of the environments that are ours or of plug-ins: classes that name factors."""
+    ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
     # classes that are not loaded yet are of other packages, which may lack what they import
     loaded = [name for name, spec in gymnasium.registry.items() if isinstance(spec.entry_point, type)]
-    ours = [name for name in gymnasium.registry if name.startswith("srl_bench/")]
-    return sorted(name for name in {*loaded, *ours} if hasattr(environment_class(name), "factors"))
+    return sorted({*ours, *(name for name in loaded if hasattr(environment_class(name), "factors"))})
 
 
 def environment_class(environment: str) -> Any:

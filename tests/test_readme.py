@@ -30,8 +30,9 @@ def tiny_suite():
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
-def test_examples_stand_in_the_readme_word_for_word(example):
-    assert (ROOT / "examples" / example).read_text().strip() in README
+def test_examples_stand_in_the_documentation_word_for_word(example):
+    pages = README + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    assert (ROOT / "examples" / example).read_text().strip() in pages
 
 
 @pytest.mark.parametrize("example", ["frozen_encoder_ppo.py", "comparison_table.py"])

@@ -1,0 +1,42 @@
+"""The code in docs/ runs, and the table of environments is complete."""
+
+import re
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from srl_bench import cli
+from srl_bench.environments import environment_ids
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+SMALLER = {"frames=20_000": "frames=600, max_steps=20"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    for budget, smaller in SMALLER.items():
+        code = code.replace(budget, smaller)
+    exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
+    gymnasium.registry.pop("my/Lift-v0", None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_exist(page, monkeypatch):
+    for command in set(re.findall(r"srl-bench (\w+)", page.read_text())):
+        monkeypatch.setattr(sys, "argv", ["srl-bench", command, "--help"])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == 0, command
+
+
+def test_every_environment_has_a_row():
+    table = (ROOT / "docs" / "environments.md").read_text()
+    ours = [name for name in environment_ids() if name.startswith("srl_bench/")]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(
+        name.removeprefix("srl_bench/").removesuffix("-v0") for name in ours
+    )
