@@ -38,6 +38,7 @@ class ResidentData:
             "step": torch.from_numpy(rollouts.steps).to(device),
             "factors": torch.from_numpy(rollouts.factors.astype(np.float32)).to(device),
         }
+        self.episodes = torch.from_numpy(rollouts.episodes).to(device)
         self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def images(self, rows: Tensor) -> Tensor:
@@ -51,6 +52,11 @@ class ResidentData:
         raw, images = self._buffers[len(rows)]
         torch.index_select(self.frames, 0, rows.to(raw.device), out=raw)
         return images.copy_(raw.to(self.device).permute(0, 3, 1, 2)).mul_(1 / 255)
+
+    def other_images(self, rows: Tensor) -> Tensor:
+        """Return the same in memory of its own."""
+        raw = self.frames.index_select(0, rows.to(self.frames.device)).to(self.device)
+        return raw.permute(0, 3, 1, 2).float().mul_(1 / 255)
 
 
 def fits(size: int, device: torch.device) -> bool:
@@ -126,6 +132,28 @@ class Batch:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
             return self._network(self._images)
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the states (N, d), means if they are Gaussian, of other images (N, C, H, W) in [0, 1].
+
+        It costs a pass through the encoder: for losses on changed images, or on moments outside the batch.
+        """
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return self._network(images)[0]
+
+    def encode_rows(self, rows: Tensor) -> Tensor:
+        """Return the states (N, d) of other rows (N,) of the data."""
+        return self.encode(self._data.other_images(rows))
+
+    @property
+    def row(self) -> Tensor:
+        """(B,) the row of the data that obs is."""
+        return self._rows
+
+    @property
+    def episode_rows(self) -> tuple[Tensor, Tensor]:
+        """(B,) the first and (B,) the last row of the episode that obs is of."""
+        return self._data.episodes[self.episode], self._data.episodes[self.episode + 1] - 1
+
     @cached_property
     def _states(self) -> Tensor:
         mean, logvar = self.encoded
@@ -183,6 +211,8 @@ class _BatchOfSlice(Batch):
         if name in ("_whole", "_part"):
             return object.__getattribute__(self, name)
         value = getattr(self._whole, name)
+        if name in ("encode", "encode_rows"):
+            return lambda given: value(given)[..., self._part]
         return value[..., self._part] if name in STATE_FIELDS else value
 
     def __len__(self) -> int:

@@ -287,8 +287,10 @@ def list_(
         plugin: Python files or modules with plug-ins.
     """
     _load(plugin)
-    for name, summary in _entries(kind):
-        print(f"{name:28}{summary}")
+    entries = _entries(kind)
+    width = max(len(name) for name, _ in entries) + 2
+    for name, summary in entries:
+        print(f"{name:{width}}{summary}")
 
 
 def _entries(kind: str) -> list[tuple[str, str]]:
