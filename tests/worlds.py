@@ -55,14 +55,14 @@ def _episode(random, steps, continuous, size):
     }
 
 
-def write(folder, episodes, *, seed=0):
+def write(folder, episodes, *, seed=0, factors=FACTORS):
     """Write episodes as a data set and open it."""
     info = {
         "environment": "tests/Blobs-v0",
         "environment_kwargs": {},
         "recording": {},
         "n_actions": 4 if episodes[0]["actions"].ndim == 1 else 0,
-        "factors": [factor.to_dict() for factor in FACTORS],
+        "factors": [factor.to_dict() for factor in factors],
     }
     with atomic_folder(folder) as path:
         writer = RolloutWriter(path)

@@ -14,6 +14,7 @@ from srl_bench.report.terminal import print_table
 from srl_bench.rollouts import SPLITS, Rollouts
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 10
+SHOWN_SIZE = 96
 MOVIE_EPISODES, MOVIE_MILLISECONDS = 6, 80
 BINS = 30
 
@@ -69,13 +70,13 @@ def contact_sheet(rollouts: Rollouts) -> NDArray[np.uint8]:
         first, last = rollouts.episodes[episode], rollouts.episodes[episode + 1] - 1
         times = np.linspace(first, last, SHEET_COLUMNS).astype(int)
         rows.append(np.concatenate(list(_framed(_side_by_side(rollouts, times))), axis=1))
-    return np.concatenate(rows, axis=0)
+    return _enlarged(np.concatenate(rows, axis=0), rollouts)
 
 
 def episode_frames(rollouts: Rollouts) -> NDArray[np.uint8]:
     """Return frames (T, H, W, 3) of the first episodes, played one after the other."""
     last = rollouts.episodes[min(MOVIE_EPISODES, rollouts.n_episodes)]
-    return _side_by_side(rollouts, np.arange(last))
+    return _enlarged(_side_by_side(rollouts, np.arange(last)), rollouts)
 
 
 def histograms(rollouts: Rollouts) -> Figure:
@@ -108,6 +109,12 @@ def _side_by_side(rollouts: Rollouts, rows: NDArray) -> NDArray[np.uint8]:
     if rollouts.views is not None:
         frames += list(np.moveaxis(rollouts.views[rows], 1, 0))
     return np.concatenate(frames, axis=2)
+
+
+def _enlarged(images: NDArray[np.uint8], rollouts: Rollouts) -> NDArray[np.uint8]:
+    """Repeat pixels until an observation is at least `SHOWN_SIZE` high."""
+    factor = -(-SHOWN_SIZE // rollouts.observations.shape[1])
+    return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
 def _framed(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
