@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pybullet as p
 
-from srl_bench.environments.drawing import HIDDEN, Camera, add_box, add_mesh
+from srl_bench.environments.drawing import HIDDEN, Camera, Vector, add_box, add_mesh
 from srl_bench.environments.options import continuous_action, discrete_action
 from srl_bench.environments.simulator import ASSETS, SimulatorEnv
 from srl_bench.factors import Factor
@@ -26,16 +29,31 @@ TIME_STEP, SUBSTEPS, SOLVER_ITERATIONS = 0.1, 5, 20
 FORCES, POSITION_GAINS, VELOCITY_GAINS = (200.0,) * 7, (0.5,) * 7, (1.0,) * 7
 IK_DAMPING = (0.03,) * 7
 TOUCH = 0.001
+OVERSHOOT = 0.02
 
 TABLE_HALF, TABLE_CENTRE = (0.55, 0.55, 0.02), (0.37, 0.0, -0.02)
 TABLE_COLOUR = (0.62, 0.50, 0.38, 1.0)
 FLOOR_COLOUR = (0.84, 0.86, 0.88, 1.0)
 BASE_COLOUR = (0.2, 0.2, 0.2, 1.0)
 
-TIP_FACTORS = tuple(
-    Factor(f"ee_{axis}", "m", low, high, tolerance=float("inf"))
-    for axis, low, high in zip("xyz", WORKSPACE_LOW, WORKSPACE_HIGH, strict=True)
-)
+
+def tip_factors(low: Vector, high: Vector) -> tuple[Factor, ...]:
+    """Return the factors of a tip that is sent to places within a box."""
+    return tuple(
+        Factor(f"ee_{axis}", "m", start - OVERSHOOT, end + OVERSHOOT, tolerance=float("inf"))
+        for axis, start, end in zip("xyz", low, high, strict=True)
+    )
+
+
+TIP_FACTORS = tip_factors(WORKSPACE_LOW, WORKSPACE_HIGH)
+# where the joints (rad) get while inverse kinematics keeps the gripper pointing down, above an open table and
+# jammed against what stands on it
+OPEN = ((-0.9, 0.9), (0.0, 2.1), (-0.8, 0.8), (-2.1, 0.9), (-1.15, 1.15), (0.1, 2.0), (-1.9, 1.9))
+JAMMED = ((-1.3, 1.3), (-0.2, 2.1), (-1.9, 1.9), (-2.1, 2.1), (-1.9, 1.9), (-0.1, 2.1), (-2.2, 2.2))
+# where the tip (m) gets when joints turn freely
+ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.5, 1.5)}
+# contact can force a joint beyond its limit by this much (rad)
+GIVE = 0.1
 JOINT_FACTORS = tuple(Factor(f"joint_{i + 1}", "rad", -limit, limit) for i, limit in enumerate(JOINT_LIMITS))
 
 
@@ -56,12 +74,21 @@ class KukaArm(SimulatorEnv):
         "top": Camera((0.45, 0.0, 2.2), (0.45, 0.0, 0.0), (1.0, 0.0, 0.0), 34.0, 0.5, 4.0),
         "side": Camera((0.45, -2.0, 0.55), (0.35, 0.0, 0.28), (0.0, 0.0, 1.0), 38.0, 0.3, 5.0),
     }
+    recording_policy = "mixed"
     action_sizes = {"discrete": 6, "continuous": 3, "joints": 7}
     distractor_area = {"low": (0.35, -0.45), "high": (0.85, 0.45), "size": 0.025, "ground": 0.0}
+    # where the tip can be sent: the corners of a box, in metres
+    workspace: ClassVar[tuple[Vector, Vector]] = (WORKSPACE_LOW, WORKSPACE_HIGH)
+    joint_ranges: ClassVar[tuple[tuple[float, float], ...]] = OPEN
 
     def __init__(self, **options: Any) -> None:
         self._joint_goals: list[float]
         self._tip_goal: list[float]
+        turned = {f"joint_{index + 1}": ends for index, ends in enumerate(self.joint_ranges)}
+        ranges = ANYWHERE if options.get("action_type") == "joints" else turned
+        self.factors = tuple(
+            replace(f, low=ranges[f.name][0], high=ranges[f.name][1]) if f.name in ranges else f for f in self.factors
+        )
         super().__init__(**options)
         self._set_joints(HOME)
 
@@ -97,7 +124,8 @@ class KukaArm(SimulatorEnv):
 
     def _start_arm(self) -> None:
         """Draw a pose of the arm with the tip above the table."""
-        start = self.np_random.uniform((*WORKSPACE_LOW[:2], START_LOW), WORKSPACE_HIGH).tolist()
+        low, high = self.workspace
+        start = self.np_random.uniform((*low[:2], START_LOW), high).tolist()
         self._reach(start)
 
     def _reach(self, tip: list[float]) -> None:
@@ -108,22 +136,28 @@ class KukaArm(SimulatorEnv):
 
     def _drive(self, action: Any) -> None:
         """Carry out an action of the arm."""
+        self._follow(self._goals_after(action))
+
+    def _goals_after(self, action: Any) -> list[float]:
+        """Return the joint angles that an action asks for."""
         if self.action_type == "joints":
             moves = continuous_action(action, 7)
-            goals = [
+            return [
                 min(max(angle + JOINT_STEP * move, -limit), limit)
                 for angle, move, limit in zip(self._joint_goals, moves, JOINT_LIMITS, strict=True)
             ]
+        if self.action_type == "discrete":
+            axis, backwards = divmod(discrete_action(action, 6), 2)
+            self._tip_goal[axis] += -STEP if backwards else STEP
         else:
-            if self.action_type == "discrete":
-                axis, backwards = divmod(discrete_action(action, 6), 2)
-                self._tip_goal[axis] += -STEP if backwards else STEP
-            else:
-                for axis, move in enumerate(continuous_action(action, 3)):
-                    self._tip_goal[axis] += STEP * move
-            for axis, (low, high) in enumerate(zip(WORKSPACE_LOW, WORKSPACE_HIGH, strict=True)):
-                self._tip_goal[axis] = min(max(self._tip_goal[axis], low), high)
-            goals = self._inverse_kinematics(self._tip_goal)
+            for axis, move in enumerate(continuous_action(action, 3)):
+                self._tip_goal[axis] += STEP * move
+        for axis, (low, high) in enumerate(zip(*self.workspace, strict=True)):
+            self._tip_goal[axis] = min(max(self._tip_goal[axis], low), high)
+        return self._inverse_kinematics(self._tip_goal)
+
+    def _follow(self, goals: list[float]) -> None:
+        """Let the motors turn the joints to these angles for the time of one step."""
         self._joint_goals = goals
         p.setJointMotorControlArray(
             self._robot,
@@ -137,13 +171,19 @@ class KukaArm(SimulatorEnv):
         )
         p.stepSimulation(physicsClientId=self._world)
         self._sense()
+        beyond = [i for i, limit in enumerate(JOINT_LIMITS) if abs(self._joints[i]) > limit + GIVE]
+        if beyond:
+            for joint in beyond:
+                limit = math.copysign(JOINT_LIMITS[joint], self._joints[joint])
+                p.resetJointState(self._robot, joint, limit, physicsClientId=self._world)
+            self._sense()
 
     def _touches(self, body: int) -> bool:
         """Return whether any part of the arm touches a body."""
         points = p.getContactPoints(self._robot, body, physicsClientId=self._world)
         return any(point[8] <= TOUCH for point in points)
 
-    def _action_towards(self, waypoint: tuple[float, float, float]) -> Any:
+    def _action_towards(self, waypoint: Sequence[float]) -> Any:
         """Return the action that brings the tip nearer to a place."""
         way = (np.array(waypoint) - self._tip) / STEP
         if self.action_type == "discrete":
@@ -152,6 +192,8 @@ class KukaArm(SimulatorEnv):
         if self.action_type == "joints":
             tip = np.array(self._tip) + STEP * np.clip(way, -1, 1)
             way = (np.array(self._inverse_kinematics(tip.tolist())) - self._joint_goals) / JOINT_STEP
+            # joints that keep their proportions move the tip along a straight line
+            way /= max(1.0, np.abs(way).max())
         return np.clip(way, -1, 1).astype(np.float32)
 
     def _inverse_kinematics(self, tip: list[float]) -> list[float]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pybullet as p
 
 from srl_bench.environments.drawing import UPRIGHT, Pose
@@ -71,9 +72,11 @@ class KukaButton(KukaArm):
 
     def _add_physics(self) -> None:
         super()._add_physics()
-        self._button_body = self._add_solid(
-            p.GEOM_CYLINDER, (0.0, 0.0, 0.0), radius=BUTTON_RADIUS, height=BUTTON_HEIGHT
-        )
+        self._button_body = self._add_button()
+
+    def _add_button(self) -> int:
+        """Add a solid but invisible button to the world."""
+        return self._add_solid(p.GEOM_CYLINDER, (0.0, 0.0, 0.0), radius=BUTTON_RADIUS, height=BUTTON_HEIGHT)
 
     def _read_factors(self) -> tuple[float, ...]:
         return (*self._tip, *self._button, *self._joints)
@@ -84,11 +87,15 @@ class KukaButton(KukaArm):
 
     def _start_episode(self) -> None:
         self._presses = 0
-        offset = (0.0, 0.0) if self.button == "fixed" else self.np_random.uniform(-1, 1, 2).tolist()
-        x, y = (centre + reach * u for centre, reach, u in zip(BUTTON_CENTRE, BUTTON_RANGE, offset, strict=True))
+        x, y = BUTTON_CENTRE if self.button == "fixed" else self._draw_place()
         self._speed = float(self.np_random.choice((-BUTTON_SPEED, BUTTON_SPEED))) if self.button == "moving" else 0.0
         self._place_button(x, y)
         self._start_arm()
+
+    def _draw_place(self) -> tuple[float, float]:
+        """Draw a place for a button."""
+        x, y = (np.array(BUTTON_CENTRE) + BUTTON_RANGE * self.np_random.uniform(-1, 1, 2)).tolist()
+        return x, y
 
     def _act(self, action: Any) -> tuple[float, bool]:
         if self._speed:
@@ -96,15 +103,20 @@ class KukaButton(KukaArm):
         self._drive(action)
         hit_table = self._touches(self._table_body)
         pressed = self._touches(self._button_body)
-        self._presses += pressed
-        self._solved = self._presses >= PRESSES
-        terminated = hit_table or self._solved
         distance = math.dist(self._tip, (*self._button, BUTTON_HEIGHT))
+        self._presses += pressed
+        if self._presses >= PRESSES:
+            self._finish()
+        terminated = hit_table or self._solved
         if self.reward_type == "shaped":
             return -distance, terminated
         if hit_table or distance > self.max_distance:
             return -1.0, terminated
         return float(pressed), terminated
+
+    def _finish(self) -> None:
+        """Note that the button has been pressed often enough."""
+        self._solved = True
 
     def _slide_button(self) -> None:
         x, y = self._button
@@ -115,7 +127,9 @@ class KukaButton(KukaArm):
     def _greedy_action(self) -> Any:
         x, y = self._button
         above = abs(x - self._tip[0]) < STEP / 1.5 and abs(y - self._tip[1]) < STEP / 1.5
-        return self._action_towards((x, y, BUTTON_HEIGHT - STEP if above else HOVER))
+        # who presses harder and harder slips off
+        pressing = self._tip_goal[2] < BUTTON_HEIGHT - STEP / 2
+        return self._action_towards((x, y, BUTTON_HEIGHT - STEP if above and not pressing else HOVER))
 
     def _place_button(self, x: float, y: float) -> None:
         self._button = (x, y)

@@ -45,6 +45,7 @@ class MobileRobot2Target(MobileRobot):
         options: see `MobileRobot`.
     """
 
+    recording_policy = "mixed"
     factors = (
         *ROBOT_FACTORS,
         *(replace(factor, name=f"red_{factor.name}") for factor in TARGET_FACTORS),

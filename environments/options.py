@@ -14,7 +14,7 @@ from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
 
 
-def register(name: str, entry_point: str | type[gymnasium.Env]) -> None:
+def register(name: str, entry_point: Any) -> None:
     """Register a Gymnasium id, unless it is there already."""
     if name not in gymnasium.registry:
         gymnasium.register(id=name, entry_point=entry_point)

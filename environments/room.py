@@ -91,6 +91,7 @@ class Room(SimulatorEnv):
         "camera": Camera((0.0, 0.0, 0.35), (1.0, 0.0, 0.20), (0.0, 0.0, 1.0), 75.0, 0.05, 6.0),
         "top": Camera((2.0, 2.0, 10.0), (2.0, 2.0, 0.0), (0.0, 1.0, 0.0), 24.0, 5.0, 12.0),
     }
+    recording_policy = "mixed"
     action_sizes = {"discrete": len(MOVES), "continuous": 3}
     default_max_steps = 200
     distractor_area = {"low": (0.3, 0.3), "high": (3.7, 3.7), "size": 0.1, "ground": 0.0}

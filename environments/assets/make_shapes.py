@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
-import numpy as np
-
 FOLDER = Path(__file__).resolve().parent / "shapes"
-SIDES = 12
+SIDES = 10
 Mesh = tuple[list[list[float]], list[list[int]]]
 
 
@@ -25,7 +23,7 @@ def fan(corners: list[int]) -> list[list[int]]:
 
 
 def cylinder() -> Mesh:
-    """Return a prism of twelve sides."""
+    """Return a prism of ten sides."""
     n = SIDES
     faces = fan(list(range(n - 1, -1, -1))) + fan(list(range(n, 2 * n)))
     for i in range(n):
@@ -35,7 +33,7 @@ def cylinder() -> Mesh:
 
 
 def cone() -> Mesh:
-    """Return a pyramid of twelve sides."""
+    """Return a pyramid of ten sides."""
     n = SIDES
     faces = fan(list(range(n - 1, -1, -1))) + [[i, (i + 1) % n, n] for i in range(n)]
     return [*ring(n, -0.5), [0.0, 0.0, 0.5]], faces
@@ -48,30 +46,22 @@ def wedge() -> Mesh:
 
 
 def ball() -> Mesh:
-    """Return an icosahedron with each face divided into four."""
-    golden = (1 + math.sqrt(5)) / 2
-    points = [np.roll([0.0, a, b * golden], k) for k in range(3) for a in (-1, 1) for b in (-1, 1)]
-    corners = [list(point / np.linalg.norm(point) / 2) for point in points]
-    edge = min(math.dist(corners[0], other) for other in corners[1:]) * 1.01
-    faces = []
-    for a, b, c in combinations(range(12), 3):
-        pa, pb, pc = (np.array(corners[i]) for i in (a, b, c))
-        if max(math.dist(pa, pb), math.dist(pb, pc), math.dist(pc, pa)) < edge:
-            faces.append([a, b, c] if np.cross(pb - pa, pc - pa) @ pa > 0 else [a, c, b])
-    middles: dict[frozenset[int], int] = {}
+    """Return an octahedron with each face divided into four, its corners moved onto a sphere."""
+    corners = [[sign * (axis == i) / 2 for i in range(3)] for axis in range(3) for sign in (1.0, -1.0)]
+    numbers: dict[frozenset[int], int] = {}
 
     def middle(a: int, b: int) -> int:
-        if frozenset((a, b)) not in middles:
-            point = np.add(corners[a], corners[b])
-            middles[frozenset((a, b))] = len(corners)
-            corners.append(list(point / np.linalg.norm(point) / 2))
-        return middles[frozenset((a, b))]
+        if frozenset((a, b)) not in numbers:
+            numbers[frozenset((a, b))] = len(corners)
+            corners.append([(p + q) / math.sqrt(2) for p, q in zip(corners[a], corners[b], strict=True)])
+        return numbers[frozenset((a, b))]
 
-    divided = []
-    for a, b, c in faces:
+    faces = []
+    for x, y, z in product((0, 1), repeat=3):
+        a, b, c = (x, 2 + y, 4 + z) if (x + y + z) % 2 == 0 else (x, 4 + z, 2 + y)
         ab, bc, ca = middle(a, b), middle(b, c), middle(c, a)
-        divided += [[a, ab, ca], [b, bc, ab], [c, ca, bc], [ab, bc, ca]]
-    return corners, divided
+        faces += [[a, ab, ca], [b, bc, ab], [c, ca, bc], [ab, bc, ca]]
+    return corners, faces
 
 
 def main() -> None:

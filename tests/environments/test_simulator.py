@@ -11,6 +11,8 @@ import pybullet as p
 import pytest
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from srl_bench.environments import make_environment
@@ -235,6 +237,30 @@ def test_states_lie_in_the_declared_ranges(cls):
     for _ in range(20):
         state = env.step(env.action_space.sample())[-1]["state"]
         np.testing.assert_array_equal(state[episode], start[episode])
+
+
+@pytest.mark.parametrize(("cls", "action_type"), [(cls, name) for cls in ENVIRONMENTS for name in cls.action_sizes])
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_whatever_is_done_states_stay_finite_and_in_their_ranges(cls, action_type, data):
+    """Runs of equal extreme actions reach further than random ones."""
+    env = cls(obs_type="state", action_type=action_type, distractors=1)
+    env.reset(seed=data.draw(st.integers(0, 1000)))
+    low, high = (np.array([getattr(factor, end) for factor in env.factors]) for end in ("low", "high"))
+    slack = 0.1 * (high - low)
+    size = env.action_sizes[action_type]
+    extremes = (
+        st.integers(0, size - 1) if action_type == "discrete" else st.tuples(*[st.sampled_from((-1, 0, 1))] * size)
+    )
+    for action in data.draw(st.lists(extremes, min_size=6, max_size=6)):
+        for _ in range(20):
+            _, reward, terminated, truncated, info = env.step(action)
+            assert np.isfinite(info["state"]).all()
+            assert np.isfinite(reward)
+            assert (info["state"] >= low - slack).all(), dict(zip(env.factors, info["state"], strict=True))
+            assert (info["state"] <= high + slack).all(), dict(zip(env.factors, info["state"], strict=True))
+            if terminated or truncated:
+                return
 
 
 @every_environment

@@ -1,0 +1,177 @@
+"""A Kuka iiwa arm presses a button on a cluttered table, across which a ball rolls.
+
+After the task with random objects of the S-RL Toolbox (Raffin et al., 2018): most of what a picture shows, and
+the only thing that moves by itself, has nothing to do with the task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pybullet as p
+
+from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Colour, Pose, add_box, add_mesh
+from srl_bench.environments.kuka_button import KukaButton
+from srl_bench.environments.options import check_choice, check_integer, register
+from srl_bench.environments.simulator import ASSETS
+from srl_bench.factors import Factor
+
+MAX_OBJECTS = 8
+OBJECT_LOW, OBJECT_HIGH = (0.40, -0.42), (0.80, 0.42)
+BALL_LOW, BALL_HIGH = (0.18, -0.51), (0.88, 0.51)
+RADIUS, HEIGHT, BALL_RADIUS = 0.04, 0.08, 0.04
+# between centres; the gripper needs room beside the button
+APART, APART_FROM_BUTTON = 0.1, 0.15
+PUSH_STEPS, PUSH_SPEEDS = (3, 15), (0.4, 1.0)
+BALL_JOINTS = (0, 1)
+SHAPES = ("box", "cylinder", "cone", "wedge")
+COLOURS: tuple[Colour, ...] = (
+    (0.15, 0.35, 0.85, 1.0),
+    (0.95, 0.80, 0.10, 1.0),
+    (0.55, 0.15, 0.65, 1.0),
+    (0.10, 0.65, 0.70, 1.0),
+    (0.15, 0.15, 0.18, 1.0),
+    (0.90, 0.50, 0.75, 1.0),
+    (0.40, 0.25, 0.12, 1.0),
+    (0.55, 0.80, 0.30, 1.0),
+)
+
+
+class KukaClutter(KukaButton):
+    """An arm over a table is to press a button five times, among objects that do not matter; see `KukaButton`.
+
+    Solid boxes, cylinders, cones and roofs of different colours stand on the table, elsewhere in every episode. A
+    white ball rests until, after 3 to 15 steps, it is pushed in a random direction; it rolls, bumps into arm,
+    button and objects, and turns back at the edges of the table. Their places are factors with the role
+    "distractor". Reward and endings are those of `KukaButton`.
+
+    Args:
+        objects: number of objects besides the ball, 0 to 8.
+        button: where the button stands: "random", drawn for every episode, or "fixed".
+        options: see `KukaButton`.
+    """
+
+    def __init__(self, *, objects: int = 4, button: str = "random", **options: Any) -> None:
+        check_integer("objects", objects, 0, MAX_OBJECTS)
+        check_choice("button", button, ("random", "fixed"))
+        self.objects = objects
+        self._object_poses: tuple[Pose, ...] = (HIDDEN,) * objects
+        self._ball = BALL_LOW
+        self._push = (0, 0.0, 0.0)
+        self.factors = (
+            *KukaButton.factors,
+            *(
+                Factor(f"object_{index + 1}_{axis}", "m", low, high, scope="episode", role="distractor")
+                for index in range(objects)
+                for axis, low, high in zip("xy", OBJECT_LOW, OBJECT_HIGH, strict=True)
+            ),
+            *(
+                Factor(f"ball_{axis}", "m", low, high, role="distractor")
+                for axis, low, high in zip("xy", BALL_LOW, BALL_HIGH, strict=True)
+            ),
+        )
+        super().__init__(button=button, **options)
+
+    def load_goals(self, client: int) -> None:
+        """Add the button and the objects."""
+        super().load_goals(client)
+        for index in range(self.objects):
+            shape, colour = SHAPES[index % len(SHAPES)], COLOURS[index]
+            if shape == "box":
+                add_box(client, (0.8 * RADIUS, 0.8 * RADIUS, HEIGHT / 2), HIDDEN[0], colour)
+            else:
+                file = str(ASSETS / "shapes" / f"{shape}.obj")
+                add_mesh(client, file, HIDDEN[0], colour, (2 * RADIUS, 2 * RADIUS, HEIGHT))
+
+    def load_robot(self, client: int) -> None:
+        """Add the arm and the ball."""
+        super().load_robot(client)
+        centre = (0.0, 0.0, BALL_RADIUS + 0.001)
+        p.loadURDF(str(ASSETS / "ball.urdf"), centre, useFixedBase=True, physicsClientId=client)
+
+    def goal_poses(self) -> tuple[Pose, ...]:
+        """Return the poses of the button and the objects."""
+        return (*super().goal_poses(), *self._object_poses)
+
+    def _add_physics(self) -> None:
+        super()._add_physics()
+        self._ball_body = self._bodies[1]
+        client = {"physicsClientId": self._world}
+        p.setCollisionFilterPair(self._ball_body, self._table_body, BALL_JOINTS[-1], -1, 0, **client)
+        p.changeDynamics(self._ball_body, -1, linearDamping=0, angularDamping=0, **client)
+        # every joint comes with a brake
+        p.setJointMotorControlArray(self._ball_body, BALL_JOINTS, p.VELOCITY_CONTROL, forces=(0.0, 0.0), **client)
+        # one shape is enough for all that an arm bumps into
+        self._object_bodies = [
+            self._add_solid(p.GEOM_CYLINDER, HIDDEN[0], radius=RADIUS, height=HEIGHT) for _ in range(self.objects)
+        ]
+
+    def _read_factors(self) -> tuple[float, ...]:
+        objects = (value for (x, y, _), _ in self._object_poses for value in (x, y))
+        return (*super()._read_factors(), *objects, *self._ball)
+
+    def _set_factors(self, values: list[float]) -> None:
+        own = len(KukaButton.factors)
+        super()._set_factors(values[:own])
+        self._place_clutter(list(zip(values[own::2], values[own + 1 :: 2], strict=True)))
+
+    def _place_clutter(self, places: list[tuple[float, float]]) -> None:
+        """Put objects and ball, at rest, into places."""
+        *objects, ball = places
+        self._object_poses = tuple(((x, y, HEIGHT / 2), UPRIGHT) for x, y in objects)
+        for body, pose in zip(self._object_bodies, self._object_poses, strict=True):
+            p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self._world)
+        self._roll(ball, (0.0, 0.0))
+
+    def _roll(self, place: Sequence[float], velocity: Sequence[float]) -> None:
+        """Put the ball into a place and into motion."""
+        self._ball = (place[0], place[1])
+        for joint, position, speed in zip(BALL_JOINTS, place, velocity, strict=True):
+            p.resetJointState(self._ball_body, joint, position, speed, physicsClientId=self._world)
+
+    def _possible(self, values: list[float]) -> bool:
+        own = len(KukaButton.factors)
+        places = list(zip(values[own::2], values[own + 1 :: 2], strict=True))
+        return all(_free(place, (values[3], values[4]), places[:i]) for i, place in enumerate(places))
+
+    def _start_episode(self) -> None:
+        super()._start_episode()
+        places: list[tuple[float, float]] = []
+        while len(places) <= self.objects:
+            x, y = self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH).tolist()
+            if _free((x, y), self._button, places):
+                places.append((x, y))
+        self._place_clutter(places)
+        angle, speed = self.np_random.uniform((0, PUSH_SPEEDS[0]), (2 * math.pi, PUSH_SPEEDS[1])).tolist()
+        step = int(self.np_random.integers(*PUSH_STEPS, endpoint=True))
+        self._push = (step, speed * math.cos(angle), speed * math.sin(angle))
+
+    def _act(self, action: Any) -> tuple[float, bool]:
+        step, *velocity = self._push
+        if self._elapsed == step:
+            self._roll(self._ball, velocity)
+        result = super()._act(action)
+        self._follow_ball()
+        return result
+
+    def _follow_ball(self) -> None:
+        """See where the ball is, and turn it back at the edges of the table."""
+        states = p.getJointStates(self._ball_body, BALL_JOINTS, physicsClientId=self._world)
+        x, y = (state[0] for state in states)
+        self._ball = (x, y)
+        if not (BALL_LOW[0] <= x <= BALL_HIGH[0] and BALL_LOW[1] <= y <= BALL_HIGH[1]):
+            place = [
+                min(max(value, low), high) for value, low, high in zip(self._ball, BALL_LOW, BALL_HIGH, strict=True)
+            ]
+            velocity = [v if a == b else -v for (a, v, *_), b in zip(states, place, strict=True)]
+            self._roll(place, velocity)
+
+
+def _free(place: tuple[float, float], button: tuple[float, float], others: list[tuple[float, float]]) -> bool:
+    """Return whether there is room for something in a place."""
+    return math.dist(place, button) >= APART_FROM_BUTTON and all(math.dist(place, o) >= APART for o in others)
+
+
+register("srl_bench/KukaClutter-v0", "srl_bench.environments.kuka_clutter:KukaClutter")
