@@ -15,7 +15,7 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Colour, Pose, Vector, add_box, add_mesh
-from srl_bench.environments.kuka import JAMMED, JOINT_FACTORS, STEP, KukaArm, tip_factors
+from srl_bench.environments.kuka import ANYWHERE, JAMMED, JOINT_FACTORS, STEP, KukaArm, tip_factors
 from srl_bench.environments.options import check_choice, check_integer, continuous_action, discrete_action, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
@@ -97,14 +97,18 @@ class KukaGrasp(KukaArm):
         check_choice("target", target, ("random", *CLASSES))
         self.objects = objects
         last = len(CLASSES) - 1
+        # where the tip can carry an object
+        low, high = self.workspace
+        if options.get("action_type") == "joints":
+            low, high = zip(*ANYWHERE.values(), strict=True)
         self._targets = (0, last) if target == "random" else (CLASSES.index(target),) * 2
         self.factors = (
             *tip_factors(*self.workspace),
             *JOINT_FACTORS,
             *(
-                Factor(f"object_{index + 1}_{axis}", "m", low - GRASP_RADIUS, high + GRASP_RADIUS)
+                Factor(f"object_{index + 1}_{axis}", "m", start - GRASP_RADIUS, end + GRASP_RADIUS)
                 for index in range(objects)
-                for axis, low, high in zip("xy", *self.workspace, strict=False)
+                for axis, start, end in zip("xy", low, high, strict=False)
             ),
             *(
                 Factor(f"object_{index + 1}_class", "", 0, last, kind="categorical", scope="episode")

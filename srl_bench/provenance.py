@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines3", "torch")
-# Code that only presents results, or only starts the rest, does not change them.
-PRESENTATION = ("report", "cli.py", "results.py", "progress.py", "launch.py")
+# Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
+PRESENTATION = ("report", "cli.py", "results.py", "progress.py", "launch.py", "convert", "archive.py", "play.py")
 
 
 @cache

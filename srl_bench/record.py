@@ -174,7 +174,7 @@ def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
 
     Plug-ins count unless the environment is one of ours, which they do not change.
     """
-    code = code_version("environments", "record.py", "seeding.py")
+    code = code_version("environments", "record.py", "policies.py", "seeding.py")
     foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
     facts = json.dumps([asdict(with_policy(config)), code, foreign], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]

@@ -135,7 +135,7 @@ def test_camel_case_names_the_same_loss():
 def test_methods_stand_for_their_objective(text, expanded):
     """By hand. A loss wins over the method of the same name, which has no option `weight`."""
     if "weight" in text:
-        with pytest.raises(UnknownNameError, match=r"'weight'.*hidden, kind, target"):
+        with pytest.raises(UnknownNameError, match=r"'weight'.*hidden, kind, norm, residual, source, target"):
             parse(text, 16)
         return
     expected = parse(expanded)

@@ -15,14 +15,19 @@ from srl_bench.losses import (
     causality,
     e2c_kl,
     gaussian_kl,
+    intrinsic_reward,
     pixel_mse,
     pixel_nll,
     proportionality,
     repeatability,
+    reward_correlation,
     temporal_coherence,
+    triplet,
     variability,
 )
 from srl_bench.losses.autoencoding import Deviation, Reconstruction
+from srl_bench.losses.contrastive import Triplet
+from srl_bench.losses.denoising import Denoising, corrupt
 from srl_bench.losses.dynamics import Forward, Inverse
 from srl_bench.losses.e2c import (
     E2CTransition,
@@ -31,8 +36,10 @@ from srl_bench.losses.e2c import (
     NextReconstruction,
     dense_kl_per_sample,
 )
+from srl_bench.losses.episodes import EpisodeIndependence, reverse_gradient, standardised
+from srl_bench.losses.moments import below, far, near
 from srl_bench.losses.priors import Causality, Proportionality, Repeatability
-from srl_bench.losses.rewards import Reward
+from srl_bench.losses.rewards import Reward, RewardCorrelation
 from srl_bench.losses.slowness import TemporalCoherence, Variability
 from srl_bench.losses.supervised import Supervised
 from srl_bench.losses.variational import KL
@@ -387,6 +394,73 @@ def test_reconstruction_refuses_wrong_options(options):
         Reconstruction(**options)
 
 
+# Denoising
+
+
+@pytest.mark.parametrize("corruption", ["rectangle", "noise", "dropout"])
+def test_denoising_decodes_the_corrupted_image_against_the_clean_one(corruption):
+    """A spy sees what is encoded and what the error compares: bit for bit the clean image."""
+    batch, loss = fake(), built(Denoising(corruption=corruption))
+    clean, seen = batch.obs.clone(), {}
+
+    def encode(images):
+        seen["encoded"] = images
+        return batch.state
+
+    def error(prediction, target):
+        seen["target"] = target
+        return Reconstruction.error(loss, prediction, target)
+
+    batch.encode, loss.error = encode, error
+    value = loss(batch)
+    assert torch.equal(seen["target"], clean)
+    assert not torch.equal(seen["encoded"], clean)
+    torch.testing.assert_close(value, (loss.decoder(batch.state) - clean).square().mean((1, 2, 3)) / 0.2**2)
+
+
+def hidden_by(corruption, amount, n=3000, height=12, width=20):
+    """Return (n, height, width), where images of ones show their mean image of twos; all channels agree."""
+    torch.manual_seed(0)
+    mean = torch.full((3, height, width), 2.0)
+    images = corrupt(torch.ones(n, 3, height, width), mean, corruption, amount)
+    assert set(images.unique().tolist()) == {1.0, 2.0}
+    hidden = images == 2
+    assert (hidden == hidden[:, :1]).all()
+    return hidden[:, 0]
+
+
+def test_hidden_rectangles_are_full_boxes_of_at_most_half_the_image():
+    """Both sides have all lengths from 0 to half, and every pixel has its turn."""
+    hidden = hidden_by("rectangle", 0.5)
+    heights, widths = hidden.any(2).sum(1), hidden.any(1).sum(1)
+    assert (hidden.sum((1, 2)) == heights * widths).all()
+    assert set(heights.tolist()) == set(range(7))
+    assert set(widths.tolist()) == set(range(11))
+    for axis in (1, 2):  # without gaps
+        line = hidden.any(axis).int()
+        assert (line.diff(dim=1).abs().sum(1) + line[:, 0] + line[:, -1] <= 2).all()
+    assert hidden.any(0).all()
+
+
+def test_dropout_hides_a_fifth_of_the_pixels():
+    """One binomial deviation of the share is .0005."""
+    assert hidden_by("dropout", 0.2).float().mean().item() == pytest.approx(0.2, abs=0.003)
+
+
+def test_noise_has_the_deviation_asked_for():
+    torch.manual_seed(0)
+    images = torch.rand(50, 3, 16, 16)
+    noise = corrupt(images, images.mean(0), "noise", 0.1) - images
+    assert noise.std().item() == pytest.approx(0.1, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.002)
+
+
+@pytest.mark.parametrize("options", [{"corruption": "rain"}, {"amount": -0.1}, {"amount": 1.5}])
+def test_denoising_refuses_wrong_options(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Denoising(**options)
+
+
 # Dynamics
 
 
@@ -423,6 +497,51 @@ def test_mlp_forward_model_adds_its_output_to_the_state():
     expected = (S + loss.model(torch.cat([S, torch.eye(4)], 1)) - NEXT).square().mean(1)
     torch.testing.assert_close(loss(batch), expected)
     assert len(loss.model) == 5
+
+
+@pytest.mark.parametrize(
+    ("norm", "expected"),
+    [("l2", [0.5, 0.5, 0.5, 2.0]), ("l1", [0.5, 0.5, 0.5, 1.0]), ("gaussian", [0.5, 0.5, 0.5, 2.0])],
+)
+def test_norms_of_the_forward_error_by_hand(norm, expected):
+    """With W = 0 and b = 0 the errors of the two dimensions are (1, 0), (1, 0), (0, 1) and (0, 2)."""
+    loss = built(Forward(norm=norm), d=2)
+    nn.init.zeros_(loss.model[0].weight)
+    nn.init.zeros_(loss.model[0].bias)
+    assert loss(FakeBatch(state=S, next_state=NEXT, action_vector=torch.eye(4))).tolist() == expected
+
+
+def test_the_gaussian_forward_error_is_a_sum_and_the_others_are_means():
+    """Three equal dimensions are three times the error of one."""
+    batch = FakeBatch(state=torch.zeros(2, 3), next_state=torch.full((2, 3), 2.0), action_vector=torch.zeros(2, 4))
+    for norm, expected in {"l2": 4.0, "l1": 2.0, "gaussian": 6.0}.items():
+        loss = built(Forward(norm=norm))
+        loss.model = Fixed(torch.zeros(2, 3))
+        assert loss(batch).tolist() == [expected, expected]
+
+
+def test_a_forward_model_without_residual_predicts_the_next_state_itself():
+    """And half the summed square of its error is the bonus of a curious agent at eta 1."""
+    loss, batch = built(Forward(kind="mlp", norm="gaussian", residual=False)), fake()
+    prediction = loss.model(torch.cat([batch.state, batch.action_vector], 1))
+    torch.testing.assert_close(loss(batch), 0.5 * (prediction - batch.next_state).square().sum(1))
+    bonus = intrinsic_reward(batch.state, batch.action_vector, batch.next_state, loss.model, eta=1.0)
+    torch.testing.assert_close(bonus, loss(batch))
+    assert not bonus.requires_grad
+
+
+def test_a_detached_source_receives_no_gradient():
+    loss = built(Forward(source="detach"), d=2)
+    state, following = S.clone().requires_grad_(), NEXT.clone().requires_grad_()
+    loss(FakeBatch(state=state, next_state=following, action_vector=torch.eye(4))).mean().backward()
+    assert state.grad is None
+    assert following.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("options", [{"norm": "l3"}, {"source": "stop"}, {"target": "stop"}])
+def test_forward_refuses_wrong_options(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Forward(**options)
 
 
 def test_inverse_at_chance_is_log_4():
@@ -489,10 +608,212 @@ def test_many_rewards_are_standardised_and_regressed():
     torch.testing.assert_close(loss(batch), expected)
 
 
-@pytest.mark.parametrize("loss", [Reward, Causality])
+def test_reward_correlation_by_hand():
+    """The dimensions correlate by 1 and -.447214 with the reward."""
+    state, reward = tensor([[0.0, 1.0], [1.0, -1.0], [2.0, 1.0], [3.0, -1.0]]), tensor([0.0, 1.0, 2.0, 3.0])
+    assert reward_correlation(state, reward).item() == pytest.approx(0.276393, abs=1e-6)
+    assert RewardCorrelation()(FakeBatch(state=state, reward=reward)).item() == pytest.approx(0.276393, abs=1e-6)
+
+
+def test_reward_correlation_equals_numpy():
+    batch = fake(20, 4)
+    table = np.corrcoef(np.column_stack([batch.state.numpy(), batch.reward.numpy()]).T)
+    expected = 1 - np.abs(table[-1, :-1]).mean()
+    assert reward_correlation(batch.state, batch.reward).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_a_batch_of_equal_rewards_adds_nothing(value):
+    state = torch.randn(7, 2, requires_grad=True)
+    loss = reward_correlation(state, torch.full((7,), value))
+    loss.backward()
+    assert loss.item() == 0
+    assert not state.grad.any()
+
+
+def test_a_constant_dimension_has_correlation_zero_and_a_finite_gradient():
+    state = torch.ones(4, 1, requires_grad=True)
+    loss = reward_correlation(state, tensor([0.0, 1.0, 0.0, 1.0]))
+    loss.backward()
+    assert loss.item() == 1
+    assert torch.isfinite(state.grad).all()
+
+
+@pytest.mark.parametrize("loss", [Reward, Causality, RewardCorrelation])
 def test_a_constant_reward_teaches_nothing(loss):
     with pytest.raises(DataError, match="rewards"):
         built(loss(), rewards=(0.0,))
+
+
+# Moments of an episode
+
+FIRST, LAST = 10, 19  # an episode of ten rows
+
+
+def drawn(draw, row, distance, first=FIRST, last=LAST):
+    torch.manual_seed(0)
+    size = (2000,)
+    rows, exists = draw(*(torch.full(size, value) for value in (row, first, last)), distance)
+    assert exists.all() or not exists.any()
+    return set(rows.tolist()) if exists.any() else None
+
+
+def test_moments_are_drawn_from_all_that_fit():
+    """Oracle: sets in plain Python."""
+    for row in range(FIRST, LAST + 1):
+        others = set(range(FIRST, LAST + 1)) - {row}
+        for distance in (1, 2, 30):
+            assert drawn(near, row, distance) == {other for other in others if abs(other - row) <= distance}
+        for distance in (0, 4, 6):
+            assert drawn(far, row, distance) == ({other for other in others if abs(other - row) > distance} or None)
+    assert drawn(near, 5, 3, first=5, last=5) is None
+
+
+def test_moments_that_do_not_exist_are_the_row_itself():
+    rows, exists = far(tensor([3, 12]), tensor([0, 10]), tensor([5, 19]), 4)
+    assert exists.tolist() == [False, True]
+    assert rows[0] == 3
+
+
+def test_random_integers_are_uniform_below_each_count():
+    """One binomial deviation of a share is .005."""
+    torch.manual_seed(0)
+    values = below(tensor([4]).expand(8000))
+    assert (torch.bincount(values, minlength=4) / 8000).tolist() == pytest.approx([0.25] * 4, abs=0.02)
+    assert below(tensor([0, -3, 1])).tolist() == [0, 0, 0]
+
+
+def episodes(n=8, length=10, d=3, seed=0):
+    """Return a batch whose sample i is in the middle of episode i; states of other rows are those of a table."""
+    torch.manual_seed(seed)
+    table, row = torch.randn(n * length, d), torch.arange(n) * length + length // 2
+    first = torch.arange(n) * length
+    batch = FakeBatch(state=table[row], row=row, episode=torch.arange(n), episode_rows=(first, first + length - 1))
+    batch.asked = []
+
+    def encode_rows(rows):
+        batch.asked.append(rows)
+        return table[rows]
+
+    batch.encode_rows = encode_rows
+    return batch
+
+
+# Triplets
+
+
+def test_triplet_by_hand():
+    """1 - .25 + .2; a negative that is far enough costs nothing."""
+    anchor, positive = tensor([[0.0, 0.0]] * 2), tensor([[1.0, 0.0]] * 2)
+    assert triplet(anchor, positive, tensor([[0.0, 0.5], [0.0, 2.0]])).tolist() == pytest.approx([0.95, 0.0])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_triplet_loss_draws_near_and_far_moments_of_the_episode(normalize):
+    """Oracle: the pure function on the rows that it asked for."""
+    batch, loss = episodes(length=12), Triplet(margin=0.5, window=2, normalize=normalize)
+    value = loss(batch)
+    positive, negative = batch.asked[0].chunk(2)
+    assert (positive // 12 == batch.episode).all()
+    assert (negative // 12 == batch.episode).all()
+    assert ((positive - batch.row).abs() <= 2).all()
+    assert ((positive - batch.row).abs() >= 1).all()
+    assert ((negative - batch.row).abs() > 4).all()
+    states = [batch.state, batch.encode_rows(positive), batch.encode_rows(negative)]
+    if normalize:
+        states = [state / state.norm(dim=1, keepdim=True) for state in states]
+    torch.testing.assert_close(value, triplet(*states, margin=0.5))
+
+
+def test_a_constant_state_has_the_margin_as_its_loss():
+    batch = episodes(length=12)
+    batch.state, batch.encode_rows = torch.ones(8, 3), lambda rows: torch.ones(len(rows), 3)
+    torch.testing.assert_close(Triplet()(batch), torch.full((8,), 0.2))
+
+
+def test_episodes_too_short_for_a_triplet_count_nothing():
+    """In the middle of 9 rows nothing is more than 4 steps away; of 10 rows one is."""
+    assert Triplet()(episodes(length=9)).tolist() == [0.0] * 8
+    assert Triplet(margin=50.0)(episodes(length=10)).min() > 0
+
+
+@pytest.mark.parametrize("options", [{"margin": 0.0}, {"window": 0}])
+def test_triplet_refuses_wrong_options(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Triplet(**options)
+
+
+# Episodes
+
+
+def test_standardised_states_by_hand():
+    """The scale of a dimension makes no difference, and a constant one is 0 with a finite gradient."""
+    states = tensor([[1.0, 7.0, 100.0], [3.0, 7.0, 300.0]], requires_grad=True)
+    values = standardised(states)
+    torch.testing.assert_close(values, tensor([[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]))
+    values.square().sum().backward()
+    assert torch.isfinite(states.grad).all()
+
+
+def test_the_gradient_is_reversed():
+    """By hand: d/dx of 3 x is 3, and comes back as -6."""
+    x = tensor([5.0], requires_grad=True)
+    y = reverse_gradient(x, 2.0)
+    assert y.item() == 5
+    (3 * y).sum().backward()
+    assert x.grad.item() == -6
+
+
+def test_episode_independence_compares_pairs_of_one_episode_and_of_two():
+    """Oracle: torch's binary cross-entropy; at chance it is log 2."""
+    batch, loss = episodes(), built(EpisodeIndependence())
+    value = loss(batch)
+    (partners,) = batch.asked
+    assert (partners // 10 == batch.episode).all()
+    assert (partners != batch.row).all()
+    state, partner = standardised(torch.cat([batch.state, batch.encode_rows(partners)])).chunk(2)
+    pairs = torch.cat([torch.cat([state, partner], 1), torch.cat([state, state.roll(1, dims=0)], 1)])
+    labels = torch.cat([torch.ones(8), torch.zeros(8)])
+    expected = functional.binary_cross_entropy_with_logits(loss.discriminator(pairs)[:, 0], labels)
+    torch.testing.assert_close(value, expected)
+    loss.discriminator = nn.Sequential(Fixed(torch.zeros(8, 1)))
+    assert loss(batch).item() == pytest.approx(math.log(2))
+
+
+def test_neighbours_of_one_episode_are_no_strangers():
+    """By hand: of three samples in episodes 0, 0, 1 the second is no pair, and a logit of 1 costs softplus(+-1)."""
+    batch, loss = episodes(3), built(EpisodeIndependence())
+    batch.episode = tensor([0, 0, 1])
+    loss.discriminator = Fixed(tensor([[1.0], [100.0], [1.0]]))
+    same = (2 * math.log1p(math.exp(-1)) + 0.0) / 3
+    different = math.log1p(math.e)
+    assert loss(batch).item() == pytest.approx(0.5 * (same + different), rel=1e-5)
+
+
+def test_the_encoder_gets_the_discriminators_gradient_with_the_other_sign():
+    def gradients(reversal):
+        batch, loss = episodes(), built(EpisodeIndependence(reversal=reversal))
+        batch.state.requires_grad_()
+        loss(batch).backward()
+        return batch.state.grad, loss.discriminator[0].weight.grad
+
+    (state, head), (doubled, same_head) = gradients(1.0), gradients(2.0)
+    torch.testing.assert_close(doubled, 2 * state)
+    torch.testing.assert_close(same_head, head)
+    assert gradients(0.0)[0].abs().max() == 0
+    # A step along the gradient that the encoder gets makes the discriminator worse.
+    batch, loss = episodes(), built(EpisodeIndependence())
+    torch.manual_seed(1)
+    before = loss(batch).item()
+    batch.state = batch.state - 0.1 * state / state.norm()
+    batch.encode_rows = lambda rows, partners=batch.asked[0], encode=batch.encode_rows: encode(partners)
+    assert loss(batch).item() > before
+
+
+@pytest.mark.parametrize("options", [{"reversal": -1.0}, {"hidden": 0}])
+def test_episode_independence_refuses_wrong_options(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        EpisodeIndependence(**options)
 
 
 # Supervised
@@ -522,6 +843,8 @@ PER_SAMPLE = [
     E2CTransition(transition="global"),
     Forward(),
     Forward(kind="mlp"),
+    Forward(kind="mlp", norm="gaussian", residual=False),
+    Forward(norm="l1"),
     Inverse(),
     Supervised(),
     KL(),
@@ -529,7 +852,7 @@ PER_SAMPLE = [
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-@pytest.mark.parametrize("loss", [*PER_SAMPLE, *PRIORS, Reward()], ids=str)
+@pytest.mark.parametrize("loss", [*PER_SAMPLE, *PRIORS, Reward(), RewardCorrelation()], ids=str)
 def test_permuting_the_batch_permutes_the_loss(loss, continuous):
     """A value per sample moves with its sample; a scalar stays. (Only Variability pairs by position.)"""
     loss = built(loss, continuous=continuous)

@@ -12,35 +12,60 @@ from srl_bench.nets.heads import mlp
 from srl_bench.objective import Loss, Spec
 
 
+@torch.no_grad()
+def intrinsic_reward(
+    state: Tensor, action_vector: Tensor, next_state: Tensor, model: nn.Module, eta: float = 0.01
+) -> Tensor:
+    """Return (B,) eta / 2 ||f([s; a]) - s'||^2, the bonus of a curious agent (Pathak et al. 2017, eq. 6).
+
+    `model` is the f of `Forward(residual=False)`; no gradient flows.
+    """
+    prediction = model(torch.cat([state, action_vector], dim=1))
+    return 0.5 * eta * (prediction - next_state).square().sum(1)
+
+
 class Forward(Loss):
     """Predict the next state from state and action: f(s, a) = s + W [s; a] + b, or s + MLP([s; a]).
 
-    The gradient flows into both states unless `target` is "detach". A constant state is a perfect solution,
-    so combine it with a term that prevents collapse (Lesort et al. 2018, section 3.2).
+    Without `residual` the model predicts s' itself. The gradient flows into both states unless `source` (s) or
+    `target` (s') is "detach". The error is squared and averaged over dimensions ("l2"), absolute and averaged
+    ("l1"), or half the sum of squares ("gaussian": minus the log-likelihood of a unit Gaussian, up to a constant).
+    A constant state is a perfect solution, so combine it with a term that prevents collapse (Lesort et al. 2018,
+    section 3.2).
     """
 
     kind: str = "linear"
     hidden: int = 128
     target: str = "gradient"
+    source: str = "gradient"
+    norm: str = "l2"
+    residual: bool = True
 
     needs = ("obs", "action", "next_obs")
     prevents_collapse = False
-    symbol = r"\mathbb{E}\,\lVert f(s_t, a_t) - s_{t+1} \rVert^2 / d"
+    symbol = r"\mathbb{E}\,\ell\left(f(s_t, a_t),\, s_{t+1}\right)"
 
     def __post_init__(self) -> None:
         check_head(self.kind, self.hidden)
-        if self.target not in ("gradient", "detach"):
-            raise ConfigError(f"target must be 'gradient' or 'detach', not {self.target!r}.")
+        for name, flow in (("target", self.target), ("source", self.source)):
+            if flow not in ("gradient", "detach"):
+                raise ConfigError(f"{name} must be 'gradient' or 'detach', not {flow!r}.")
+        if self.norm not in ("l2", "l1", "gaussian"):
+            raise ConfigError(f"norm must be 'l2', 'l1' or 'gaussian', not {self.norm!r}.")
 
     def build(self, spec: Spec) -> None:
         inputs = spec.state_dim + spec.action_dim
         self.model = make_head(self.kind, inputs, self.hidden, spec.state_dim)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return (B,) the squared error of the predicted next state, averaged over dimensions."""
+        """Return (B,) the error of the predicted next state."""
+        state = batch.state if self.source == "gradient" else batch.state.detach()
         target = batch.next_state if self.target == "gradient" else batch.next_state.detach()
-        step = self.model(torch.cat([batch.state, batch.action_vector], dim=1))
-        return (batch.state + step - target).square().mean(1)
+        prediction = self.model(torch.cat([state, batch.action_vector], dim=1))
+        error = prediction + state - target if self.residual else prediction - target
+        if self.norm == "l1":
+            return error.abs().mean(1)
+        return error.square().mean(1) if self.norm == "l2" else 0.5 * error.square().sum(1)
 
 
 class Inverse(Loss):

@@ -1,4 +1,4 @@
-"""Prediction of the reward."""
+"""Prediction of the reward, and correlation with it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from srl_bench.nets.heads import mlp
 from srl_bench.objective import Loss, Spec
 
 MAX_CLASSES = 8
+
+
+def reward_correlation(state: Tensor, reward: Tensor) -> Tensor:
+    """Return 1 - mean_j |corr(s_j, r)| over the dimensions j of states (B, d), a scalar in [0, 1].
+
+    Exactly 0, without gradient, if all rewards (B,) are equal; a constant dimension has correlation 0.
+    """
+    state, centred = state - state.mean(0), reward - reward.mean()
+    # The constant keeps the gradient finite where a dimension does not vary.
+    norms = (state.square().sum(0) + 1e-12).sqrt() * (centred.square().sum() + 1e-12).sqrt()
+    value = 1 - ((state * centred[:, None]).sum(0) / norms).abs().mean()
+    return torch.where(reward.min() == reward.max(), torch.zeros_like(value), value)
 
 
 class Reward(Loss):
@@ -53,3 +65,25 @@ class Reward(Loss):
         counts = torch.bincount(labels, minlength=len(values))
         weights = len(labels) / (counts[labels] * (counts > 0).sum())
         return weights * functional.cross_entropy(prediction, labels, reduction="none")
+
+
+class RewardCorrelation(Loss):
+    """Every dimension of the state correlates with the reward, whatever the sign (Raffin et al. 2018).
+
+    All dimensions as copies of the reward are optimal; combine it with a term that needs more.
+    """
+
+    needs = ("obs", "reward")
+    reward_oversampling = 0.25  # a batch of equal rewards has no correlation
+    symbol = r"\left(1 - \tfrac{1}{d} \sum_j \left| \mathrm{corr}(s^j_t, r_t) \right|\right)"
+
+    def build(self, spec: Spec) -> None:
+        if len(spec.reward_values) < 2:
+            raise DataError(
+                f"all rewards of the training episodes equal {spec.reward_values}; nothing correlates with "
+                "them. Drop the term, or record more frames or with the scripted policy."
+            )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the scalar `reward_correlation`."""
+        return reward_correlation(batch.state, batch.reward)

@@ -1,0 +1,32 @@
+r"""beta-VAE (Higgins et al. 2017, ICLR, openreview Sy2fzU9gl).
+
+    \mathcal{L} = \mathbb{E}_{q(s \mid o)}\left[-\log \mathcal{N}(o;\, g(s), \sigma^2 I)\right]
+                + \beta\, D_\mathrm{KL}\left[q(s \mid o)\,\Vert\,\mathcal{N}(0, I)\right], \quad \beta > 1
+
+The `vae` with a heavier divergence: assumes that the causes of an image are independent, and pays with detail
+for dimensions that are. Axes that a policy moves together (the joints of an arm) are not independent in the
+data, and small objects are the detail that is lost first. How much beta means depends on sigma: with a learned
+one the likelihood follows the contrast of the scene.
+"""
+
+from dataclasses import dataclass
+
+from srl_bench.losses.autoencoding import Reconstruction
+from srl_bench.losses.variational import KL
+from srl_bench.method import Method
+from srl_bench.objective import Objective, Warmup
+from srl_bench.registry import method
+
+
+@method("beta_vae")
+@dataclass(frozen=True)
+class BetaVAE(Method):
+    """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise (0: learned)."""
+
+    beta: float = 4.0
+    sigma: float = 0.0
+    warmup: float = 0.2
+
+    def objective(self, state_dim: int) -> Objective:
+        """Return reconstruction and weighted divergence."""
+        return Reconstruction(likelihood="gaussian", sigma=self.sigma) + Warmup(self.beta, self.warmup) * KL()

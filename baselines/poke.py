@@ -1,0 +1,29 @@
+r"""Learning to poke (Agrawal, Nair, Abbeel, Malik & Levine 2016, 1606.07419).
+
+    \mathcal{L} = \mathbb{E}\left[-\log p(a_t \mid s_t, s_{t+1})\right]
+                + \lambda\, \mathbb{E}\,\lVert s_t + f(s_t, a_t) - s_{t+1} \rVert_1 / d
+
+Assumes that what the action changes, and is changed by predictably, is the state. The inverse model holds the
+state open; the forward model, in the same space and with a gradient into both states, removes what cannot be
+predicted. What no action moves is lost, and the paper's bins of poke positions are replaced by the action as it is.
+"""
+
+from dataclasses import dataclass
+
+from srl_bench.losses.dynamics import Forward, Inverse
+from srl_bench.method import Method
+from srl_bench.objective import Objective
+from srl_bench.registry import method
+
+
+@method("poke")
+@dataclass(frozen=True)
+class Poke(Method):
+    """Options: `weight` of the forward model, and the `kind` of both models, "linear" or "mlp"."""
+
+    weight: float = 0.1
+    kind: str = "mlp"
+
+    def objective(self, state_dim: int) -> Objective:
+        """Return inverse model plus forward model."""
+        return Inverse(kind=self.kind) + self.weight * Forward(kind=self.kind, norm="l1")

@@ -1,0 +1,31 @@
+r"""Time-contrastive triplets of a single view (Sermanet et al. 2018, 1704.06888).
+
+    \mathcal{L} = \mathbb{E}\left[\lVert \bar s_t - \bar s_{t^+} \rVert^2
+                - \lVert \bar s_t - \bar s_{t^-} \rVert^2 + \alpha\right]_+, \quad \bar s = s / \lVert s \rVert,
+                \quad |t^+ - t| \le w, \quad |t^- - t| > 2w
+
+Assumes that moments of one episode far apart in time look different for a reason. Where an episode returns to
+the same place, as a random walk in a small room does, equal states are pushed apart; what is constant within an
+episode tells no two moments apart and is not encoded.
+"""
+
+from dataclasses import dataclass
+
+from srl_bench.losses.contrastive import Triplet as TripletLoss
+from srl_bench.method import Method
+from srl_bench.objective import Loss
+from srl_bench.registry import method
+
+
+@method("triplet")
+@dataclass(frozen=True)
+class Triplet(Method):
+    """Options: the `margin`, the `window` of positives in steps, and whether to `normalize` the states."""
+
+    margin: float = 0.2
+    window: int = 2
+    normalize: bool = True
+
+    def objective(self, state_dim: int) -> Loss:
+        """Return the triplets' hinge loss."""
+        return TripletLoss(margin=self.margin, window=self.window, normalize=self.normalize)
