@@ -6,51 +6,23 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
-from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, TrainConfig, load_suite
+from srl_bench import cli_data
+from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
+from srl_bench.config import RAW_PIXELS, RLConfig, TrainConfig, load_suite
 from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
     from srl_bench.config import Suite
-    from srl_bench.rollouts import Rollouts
 
-Settings = Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")]
-Plugins = Annotated[tuple[str, ...], arg(metavar="FILE|MODULE")]
 app = tyro.extras.SubcommandApp()
-
-
-@app.command
-def record(
-    config: Annotated[RecordConfig, arg(name="")],
-    out: Path | None = None,
-    workers: int | None = None,
-    set: Settings = (),
-    plugin: Plugins = (),
-) -> None:
-    """Record rollouts of an environment.
-
-    Example: srl-bench record --environment srl_bench/KukaButton-v0 --frames 20000 --out data/kuka
-
-    Args:
-        config: what to record.
-        out: folder of the data set (default: data/<environment>-<hash>).
-        workers: processes that run episodes (default: one per core); the data do not depend on it.
-        set: arguments of the environment, such as --set image_size=96 action_type=continuous.
-        plugin: Python files or modules with plug-ins.
-    """
-    from dataclasses import asdict
-
-    from srl_bench.record import record
-    from srl_bench.report.dataset import print_summary
-
-    config = replace(config, environment_kwargs=_settings(set))
-    rollouts = record(out=out, workers=workers, plugins=plugin, **asdict(config))
-    print_summary(rollouts)
-    print(rollouts.path)
+for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
+    app.command(command)
+app.command(name="import")(cli_data.import_)
 
 
 @app.command
@@ -74,8 +46,8 @@ def pretrain(
     """
     from srl_bench.pretrain import pretrain
 
-    _load(plugin)
-    pretrain(method, _open(data), out=out, config=config)
+    load_plugins(plugin)
+    pretrain(method, open_data(data), out=out, config=config)
     print(out / "encoder")
 
 
@@ -106,8 +78,10 @@ def score(
     from srl_bench.report.terminal import print_table
     from srl_bench.score import score_records
 
-    _load(plugin)
-    records = score_records(load_encoder(encoder), _open(data), metrics=metrics, seed=seed, allow_overlap=allow_overlap)
+    load_plugins(plugin)
+    records = score_records(
+        load_encoder(encoder), open_data(data), metrics=metrics, seed=seed, allow_overlap=allow_overlap
+    )
     table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
     for name, record in records.items():
         table.add_row(name, *(f"{record[key]:.4g}" for key in ("value", "ceiling", "floor")), record["better"])
@@ -144,15 +118,15 @@ def train(
     from srl_bench.errors import ConfigError
     from srl_bench.rl import Source, train_agent
 
-    _load(plugin)
+    load_plugins(plugin)
     source: Source = RAW_PIXELS if encoder == RAW_PIXELS else load_encoder(encoder)  # type: ignore[assignment]
     origin = {} if isinstance(source, str) else source.provenance
     chosen = environment or origin.get("environment")
     if chosen is None:
         raise ConfigError("raw_pixels belongs to no environment; give one with --environment.")
-    config = replace(config, hyperparameters=_settings(set))
+    config = replace(config, hyperparameters=settings(set))
     known = origin.get("environment_kwargs", {}) if chosen == origin.get("environment") else {}
-    kwargs = {**known, **_settings(environment_set)}
+    kwargs = {**known, **settings(environment_set)}
     table = train_agent(chosen, source, environment_kwargs=kwargs, out=out, config=config)
     print(table.groupby("step")[["return", "length"]].mean().round(2).to_string())
 
@@ -182,7 +156,7 @@ def run(
     from srl_bench.report.terminal import publish as publish_suite
     from srl_bench.results import suite_cells
 
-    _load(plugin)
+    load_plugins(plugin)
     chosen = load_suite(suite)
     if method:
         # Commas inside brackets separate the options of one method.
@@ -286,7 +260,7 @@ def list_(
         kind: methods, losses, metrics, environments, bodies, suites or algos.
         plugin: Python files or modules with plug-ins.
     """
-    _load(plugin)
+    load_plugins(plugin)
     entries = _entries(kind)
     width = max(len(name) for name, _ in entries) + 2
     for name, summary in entries:
@@ -318,114 +292,6 @@ def _entries(kind: str) -> list[tuple[str, str]]:
         return (module or "").strip().splitlines()[0] if module else ""
 
     return [(name, first_line(chosen[name])) for name in chosen]
-
-
-@app.command
-def info(data: Positional[Path], preview: bool = True, out: Path | None = None) -> None:
-    """Describe a data set or a saved encoder; of a data set, also write a contact sheet, a film and histograms.
-
-    Example: srl-bench info data/kuka --out figures/kuka
-
-    Args:
-        data: folder that `record` wrote, or folder of a saved encoder.
-        preview: whether to write pictures.
-        out: folder for the pictures (default: preview/ in the data set's folder).
-    """
-    import json
-
-    from srl_bench.report.dataset import print_summary, write_preview
-
-    if (data / "config.json").is_file():
-        from srl_bench.encoder import load_encoder
-
-        encoder = load_encoder(data)
-        print(f"encoder of {encoder.observation_shape} {encoder.observation}, state of {encoder.state_dim} dimensions")
-        print(json.dumps(encoder.provenance, indent=1))
-        return
-    rollouts = _open(data)
-    print_summary(rollouts)
-    if preview:
-        print(*write_preview(rollouts, out or data / "preview"), sep="\n")
-
-
-@app.command
-def pack(data: Positional[Path], file: Positional[Path]) -> None:
-    """Compress a data set into one file, without loss.
-
-    Example: srl-bench pack data/kuka kuka.zip
-
-    Args:
-        data: folder that `record` wrote.
-        file: zip file to write.
-    """
-    from srl_bench.archive import pack
-
-    written = pack(_open(data), file)
-    raw = sum(part.stat().st_size for part in data.glob("*.npy"))
-    print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB, {written.stat().st_size / raw:.1%} of the folder")
-
-
-@app.command
-def unpack(file: Positional[Path], out: Positional[Path]) -> None:
-    """Read a data set from a file that `pack` wrote.
-
-    Example: srl-bench unpack kuka.zip data/kuka
-
-    Args:
-        file: packed data set.
-        out: folder to write.
-    """
-    from srl_bench.archive import unpack
-
-    print(unpack(file, out).path)
-
-
-@app.command
-def play(environment: Positional[str], set: Settings = (), plugin: Plugins = ()) -> None:
-    """Drive an environment by keyboard, in a window that needs a display, and watch its factors.
-
-    Example: srl-bench play srl_bench/KukaButton-v0 --set button=moving
-
-    Args:
-        environment: Gymnasium id.
-        set: arguments of the environment, such as --set domain=twin distractors=3.
-        plugin: Python files or modules with plug-ins.
-    """
-    from srl_bench.play import play
-
-    _load(plugin)
-    play(environment, _settings(set))
-
-
-def _open(path: Path) -> Rollouts:
-    from srl_bench.rollouts import open_rollouts
-
-    return open_rollouts(path)
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Return KEY=VALUE pairs as a dictionary; a value that is no Python literal is a string."""
-    import ast
-
-    from srl_bench.errors import ConfigError
-
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise ConfigError(f"settings are given as KEY=VALUE, such as image_size=96, not {pair!r}.")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key] = value
-    return found
-
-
-def _load(plugins: tuple[str, ...]) -> None:
-    from srl_bench.registry import load_plugin
-
-    for plugin in plugins:
-        load_plugin(plugin)
 
 
 def _suite_first(words: list[str]) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Any
 
 LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines3", "torch")
 # Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
-PRESENTATION = ("report", "cli.py", "results.py", "progress.py", "launch.py", "convert", "archive.py", "play.py")
+PRESENTATION = ("report", "convert", "cli.py", "cli_data.py", "archive.py", "play.py")
+PRESENTATION += ("results.py", "progress.py", "launch.py")
 
 
 @cache

@@ -3,13 +3,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from srl_bench import cli
+from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "train", "run", "table", "publish", "list", "info")
+COMMANDS += ("pack", "unpack", "export", "import", "play")
 SUITE = """
 name: small
 environments:
@@ -194,3 +197,20 @@ def test_errors_are_one_sentence_without_traceback(words, named, run):
 )
 def test_list(kind, entry, run):
     assert entry in run("list", kind)
+
+
+@pytest.mark.parametrize("format", ["minari", "lerobot", "srl_zoo"])
+def test_export_and_import(mobile, tmp_path, monkeypatch, run, format):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    there = "srl-bench/mobile-v0" if format == "minari" else str(tmp_path / "there")
+    assert run("export", mobile.path, format, there).split() == [there]
+    assert run("import", format, there, tmp_path / "back").split() == [str(tmp_path / "back")]
+    again = open_rollouts(tmp_path / "back")
+    np.testing.assert_array_equal(again.factors, mobile.factors)
+    assert (again.data_hash == mobile.data_hash) == (format != "srl_zoo")
+
+
+def test_pack_and_unpack(mobile, tmp_path, run):
+    assert "% of the folder" in run("pack", mobile.path, tmp_path / "a.zip")
+    run("unpack", tmp_path / "a.zip", tmp_path / "back")
+    assert open_rollouts(tmp_path / "back").data_hash == mobile.data_hash
