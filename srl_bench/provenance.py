@@ -14,8 +14,9 @@ from typing import Any
 
 LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines3", "torch")
 # Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
-PRESENTATION = ("report", "convert", "cli.py", "cli_data.py", "archive.py", "play.py")
-PRESENTATION += ("results.py", "progress.py", "launch.py")
+PRESENTATION = frozenset(
+    ("report", "convert", "cli.py", "cli_data.py", "archive.py", "play.py", "results.py", "progress.py", "launch.py")
+)
 
 
 @cache

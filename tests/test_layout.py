@@ -42,6 +42,7 @@ FLOORS = {
     "config": 4,
     "policies": 4,
     "record": 4,
+    "convert": 4,
     "play": 4,
     "pretrain": 4,
     "score": 4,
@@ -52,6 +53,7 @@ FLOORS = {
     "launch": 5,
     "report": 5,
     "cli": 6,
+    "cli_data": 6,
 }
 # Third-party packages that only some rooms may import.
 HOMES = {
@@ -59,10 +61,14 @@ HOMES = {
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
-    "tyro": {"cli"},
+    "tyro": {"cli", "cli_data"},
     "dask": {"launch"},
     "distributed": {"launch"},
     "pybullet": {"environments"},
+    "minari": {"convert"},
+    "pyarrow": {"convert"},
+    "av": {"convert"},
+    "h5py": {"convert"},
 }
 
 

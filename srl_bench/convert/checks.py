@@ -114,17 +114,6 @@ def count(source: object, field: str, value: Any, high: int, low: int = 0) -> in
     return value
 
 
-def strings(source: object, field: str, value: Any) -> list[str]:
-    """Return a list of strings from a description.
-
-    Raises:
-        DataError: it is something else.
-    """
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DataError(f"{source}: {field} is {str(value)[:80]!r}, not a list of names.")
-    return value
-
-
 def check_table(source: object, rows: int, row_bytes: int) -> None:
     """Check that the numbers of a data set fit into memory, before they are read.
 

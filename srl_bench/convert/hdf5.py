@@ -7,6 +7,7 @@ itself, are refused, and no environment is made to learn its spaces.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from srl_bench.convert.checks import (
     MAX_COLUMNS,
+    MAX_ROWS,
     check_table,
     count,
     decode_image,
@@ -30,8 +32,6 @@ from srl_bench.convert.sealing import Bounds, Episode, require_state
 from srl_bench.errors import DataError
 
 STEPS = {"rewards": "rewards", "terminations": "terminated", "truncations": "truncated"}
-JPEG_SIDE = 32
-MAX_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,9 @@ class Source:
         return [view or "pixels" for view in self.shapes]
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the first view."""
-        height, width = next(iter(self.shapes.values()))[:2]
-        return height, width
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each view."""
+        return [(shape[0], shape[1]) for shape in self.shapes.values()]
 
     @property
     def place(self) -> Path:
@@ -108,20 +107,22 @@ def check_episodes(source: Source, indices: Sequence[int], state: str | None) ->
         DataError: an array is missing, refers to another file, or has another shape than it should.
     """
     rows = 0
-    with _opened(source) as file:
+    width = () if source.width is None else (source.width,)
+    with reading(source.file), _opened(source) as file:
         for index in indices:
-            group = _child(source, file, f"episode_{index}")
-            steps = _child(source, group, "rewards", ()).shape[0]
-            count(group.name, "the number of steps", steps, MAX_STEPS, 1)
+            group = _group(source, file, f"episode_{index}")
+            steps = _numbers(source, group, "rewards", ()).shape[0]
+            count(f"{source.file}: {group.name}", "the number of steps", steps, MAX_ROWS, 1)
             for name in STEPS:
-                _rows(source, _child(source, group, name, ()), steps)
-            _rows(source, _child(source, group, "actions", () if source.width is None else (source.width,)), steps)
+                _check_rows(source, _numbers(source, group, name, ()), steps)
+            _check_rows(source, _numbers(source, group, "actions", width), steps)
             for view, shape in source.shapes.items():
-                _rows(source, _images(source, group, view, shape), steps + 1)
+                _check_rows(source, _images(source, group, view, shape), steps + 1)
+                check_table(source.file, steps + 1, 3 * shape[0] * shape[1])
             if state is not None:
                 found = _state(source, group, state)
-                _rows(source, found, steps + 1)
-                check_table(source.file, steps + 1, 8 * (found.shape[1] if found.ndim == 2 else 1))
+                _check_rows(source, found, steps + 1)
+                check_table(source.file, steps + 1, 8 * math.prod(found.shape[1:]))
             rows += steps + 1
     return rows
 
@@ -134,65 +135,75 @@ def read_episodes(source: Source, indices: Sequence[int], state: str | None) -> 
     Raises:
         DataError: an array cannot be decoded.
     """
-    with _opened(source) as file:
+    width = () if source.width is None else (source.width,)
+    with reading(source.file), _opened(source) as file:
         for index in indices:
-            group = _child(source, file, f"episode_{index}")
-            with reading(f"{source.file}: {group.name}"):
-                arrays = {ours: _child(source, group, name, ())[()] for name, ours in STEPS.items()}
-                arrays["actions"] = group["actions"][()]
-                length = len(arrays["rewards"]) + 1
-                states = np.zeros((length, 0)) if state is None else _state(source, group, state)[()]
-                arrays["factors"] = states.reshape(length, -1)
-                if "domain" in group.get("infos", ()):
-                    domain = _child(source, group["infos"], "domain", ())
-                    _rows(source, domain, length)
-                    arrays["domain"] = domain[()]
-                images = [_decoded(source, group, view, shape) for view, shape in source.shapes.items()]
-            yield arrays, images
+            group = _group(source, file, f"episode_{index}")
+            arrays = {ours: _numbers(source, group, name, ())[()] for name, ours in STEPS.items()}
+            arrays["actions"] = _numbers(source, group, "actions", width)[()]
+            length = len(arrays["rewards"]) + 1
+            states = np.zeros((length, 0)) if state is None else _state(source, group, state)[()]
+            arrays["factors"] = states.reshape(length, -1)
+            if _is_there(group, "infos") and _is_there(infos := _group(source, group, "infos"), "domain"):
+                domain = _numbers(source, infos, "domain", ())
+                _check_rows(source, domain, length)
+                arrays["domain"] = domain[()]
+            yield arrays, [_decoded(source, group, view, shape) for view, shape in source.shapes.items()]
 
 
 def seeds(source: Source, indices: Sequence[int]) -> list[int | None]:
     """Return the seed of each episode, None where it has none."""
-    found: list[int | None] = []
-    with _opened(source) as file:
-        for index in indices:
-            with reading(f"{source.file}: episode_{index}"):
-                seed = file[f"episode_{index}"].attrs.get("seed")
-                found.append(None if seed is None else int(seed))
-    return found
+    with reading(source.file), _opened(source) as file:
+        found = [_group(source, file, f"episode_{index}").attrs.get("seed") for index in indices]
+        return [None if seed is None else int(seed) for seed in found]
 
 
 def _opened(source: Source) -> Any:
     with needs_formats():
         import h5py
-    with reading(source.file):
-        return h5py.File(source.file, "r")
+    return h5py.File(source.file, "r")
 
 
-def _child(source: Source, group: Any, name: str, tail: tuple[int, ...] | None = None) -> Any:
-    """Return a group (no `tail`) or an array (n, *tail) of numbers that lies in this file."""
+def _is_there(group: Any, name: str) -> bool:
+    return group.get(name, getlink=True) is not None
+
+
+def _member(source: Source, group: Any, name: str) -> Any:
+    """Return what lies in a group under a name; links are not followed, so no other file is opened."""
     import h5py
 
     where = f"{source.file}: {group.name.rstrip('/')}/{name}"
-    with reading(where):
-        if name not in group or not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise DataError(f"{where} is missing, or a link to another place.")
-        child = group[name]
-    if not isinstance(child, h5py.Group if tail is None else h5py.Dataset):
-        raise DataError(f"{where} is a {type(child).__name__}, not what Minari stores there.")
-    if tail is not None:
-        _check_stored(where, child)
-        if child.ndim == 0 or child.shape[1:] != tail or child.dtype.kind not in "biuf":
-            raise DataError(f"{where} is {child.dtype} of shape {child.shape}, not numbers of shape (n, *{tail}).")
-    return child
-
-
-def _check_stored(where: str, array: Any) -> None:
-    if array.external or array.is_virtual:
+    if "/" in name or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise DataError(f"{where} is missing, or a link to another place.")
+    member = group[name]
+    if isinstance(member, h5py.Dataset) and (member.external or member.is_virtual):
         raise DataError(f"{where} keeps its values in another file.")
+    return member
 
 
-def _rows(source: Source, array: Any, rows: int) -> None:
+def _group(source: Source, group: Any, name: str) -> Any:
+    import h5py
+
+    member = _member(source, group, name)
+    if not isinstance(member, h5py.Group):
+        raise DataError(f"{source.file}: {member.name} is no group.")
+    return member
+
+
+def _numbers(source: Source, group: Any, name: str, tail: tuple[int, ...]) -> Any:
+    """Return an array (n, *tail) of numbers."""
+    import h5py
+
+    member = _member(source, group, name)
+    if not isinstance(member, h5py.Dataset):
+        raise DataError(f"{source.file}: {member.name} is no array.")
+    if member.ndim == 0 or member.shape[1:] != tail or member.dtype.kind not in "biuf":
+        wanted = ", ".join(map(str, ("n", *tail)))
+        raise DataError(f"{source.file}: {member.name} is {member.dtype} of shape {member.shape}, not ({wanted}).")
+    return member
+
+
+def _check_rows(source: Source, array: Any, rows: int) -> None:
     if array.shape[0] != rows:
         raise DataError(f"{source.file}: {array.name} has {array.shape[0]} rows, not {rows}.")
 
@@ -203,16 +214,14 @@ def _state(source: Source, group: Any, name: str) -> Any:
 
     found: set[str] = set()
     for place in ("infos", "observations"):
-        parent = group.get(place)
+        parent = _member(source, group, place) if _is_there(group, place) else None
         if isinstance(parent, h5py.Group):
             found |= set(parent)
-            if name in parent:
-                holder = _child(source, group, place)
-                array = holder[name]
-                width = array.shape[1:] if isinstance(array, h5py.Dataset) else ()
-                if len(width) > 1 or (width and not 1 <= width[0] <= MAX_COLUMNS):
-                    raise DataError(f"{source.file}: {array.name} has shape {array.shape}, not (steps + 1, factors).")
-                return _child(source, holder, name, width)
+            if _is_there(parent, name):
+                tail = getattr(_member(source, parent, name), "shape", ())[1:]
+                if len(tail) > 1 or not 1 <= math.prod(tail) <= MAX_COLUMNS:
+                    raise DataError(f"{source.file}: {parent.name}/{name} has rows of shape {tail}, not (factors,).")
+                return _numbers(source, parent, name, tail)
     raise require_state(source.file, name, found)
 
 
@@ -220,33 +229,21 @@ def _images(source: Source, group: Any, view: str, shape: tuple[int, ...]) -> An
     """Return the array of the images of a view: pixels, or JPEG files as rows of bytes."""
     import h5py
 
-    parent, name = (_child(source, group, "observations"), view) if view else (group, "observations")
-    if not _as_jpeg(source, shape):
-        return _child(source, parent, name, shape)
-    where = f"{source.file}: {parent.name}/{name}"
-    with reading(where):
-        array = parent[name]
-        if not isinstance(parent.get(name, getlink=True), h5py.HardLink) or not isinstance(array, h5py.Dataset):
-            raise DataError(f"{where} is no array in this file.")
-    _check_stored(where, array)
-    bytes_each = h5py.check_vlen_dtype(array.dtype) or array.dtype
-    if bytes_each != np.uint8 or array.ndim not in (1, 2):
-        raise DataError(f"{where} is {array.dtype} of shape {array.shape}, not JPEG files.")
-    return array
-
-
-def _as_jpeg(source: Source, shape: tuple[int, ...]) -> bool:
-    """Return whether Minari stores images of this shape as JPEG files."""
-    return bool(source.metadata.get("jpeg_encoding", True)) and min(shape[:2]) >= JPEG_SIDE
+    parent, name = (_group(source, group, "observations"), view) if view else (group, "observations")
+    array = _member(source, parent, name)
+    stored = isinstance(array, h5py.Dataset) and (h5py.check_vlen_dtype(array.dtype) or array.dtype)
+    if stored != np.uint8:
+        raise DataError(f"{source.file}: {array.name} holds neither pixels nor JPEG files.")
+    return array if array.ndim in (1, 2) else _numbers(source, parent, name, shape)
 
 
 def _decoded(source: Source, group: Any, view: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     array = _images(source, group, view, shape)
-    if _as_jpeg(source, shape):
+    if array.ndim < 3:
         size = (shape[0], shape[1])
         files = (np.asarray(row).tobytes() for row in array)
         return np.stack([decode_image(f"{source.file}: {array.name}", file, size) for file in files])
-    pixels = array[()].astype(np.uint8, copy=False).reshape(len(array), *shape[:2], -1)
+    pixels = array[()].reshape(len(array), *shape[:2], -1)
     return pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)
 
 

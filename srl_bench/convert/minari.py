@@ -137,15 +137,19 @@ def from_minari(
     own = None if described is None else checked_description(source.place, described)
     if own is not None:
         state = "state" if own["factors"] else None
-    elif size is None and len({shape[:2] for shape in source.shapes.values()}) > 1:
+        if observations is None and len(own.get("views", ())) > 1:  # spaces sort their entries
+            source = open_source(folder, own["views"])
+    elif size is None and len(set(source.sizes)) > 1:
         raise DataError(f"{source.place} has views of different sizes; pass image_size=..., or one of observations=...")
     if indices is None:
         total = count(source.place, "total_episodes", source.metadata.get("total_episodes"), MAX_EPISODES)
         indices = list(range(total))
     rows = check_episodes(source, indices, state)
-    check_disk(folder, Path(out), rows, (*(size or source.image_size), 3), len(source.views))
+    check_disk(folder, Path(out), rows, (*(size or source.sizes[0]), 3), len(source.views))
     bounds = action_bounds if action_bounds is not None else source.bounds
     info = own or _foreign_info(source, folder, indices, bounds)
+    if observations is not None:
+        info = {**info, "views": source.views}
     read = read_episodes(source, indices, state)
     episodes = (_episode(source, arrays, images, size, bounds, own=own is not None) for arrays, images in read)
     return write_rollouts(out, episodes, info, seed=seed, described=described)
