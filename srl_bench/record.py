@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -30,7 +30,7 @@ from srl_bench.rollouts import Rollouts, open_rollouts
 from srl_bench.seeding import derive_seed, generator
 from srl_bench.writer import RolloutWriter
 
-CHUNK = 8
+CHUNK = 4
 
 
 def record(
@@ -76,11 +76,12 @@ def record(
         with _episodes(config, workers or os.cpu_count() or 1, plugins) as run:
             while left := config.frames - writer.n_steps:
                 # so many are needed at least, so that none is run in vain but the rest of the last one
-                for episode in run(writer.n_episodes, math.ceil(left / config.max_steps)):
-                    steps = min(len(episode["rewards"]) - 1, config.frames - writer.n_steps)
-                    writer.append(_cut(episode, steps))
-                writer.commit()
-                bar.update(task, completed=writer.n_steps)
+                for episodes in run(writer.n_episodes, math.ceil(left / config.max_steps)):
+                    for episode in episodes:
+                        steps = min(len(episode["rewards"]) - 1, config.frames - writer.n_steps)
+                        writer.append(_cut(episode, steps))
+                    writer.commit()
+                    bar.update(task, completed=writer.n_steps)
         writer.seal(info, seed=config.seed)
         folder.rename(path)
     writer.remember(path)
@@ -188,31 +189,30 @@ def _is_ours(environment: str) -> bool:
 
 
 Episodes = list[dict[str, NDArray]]
+Runner = Callable[[int, int], Iterable[Episodes]]
 
 
 @contextmanager
-def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[Callable[[int, int], Episodes]]:
-    """Yield a function (first, number) that runs episodes, some of those asked for, in the order of their index."""
+def _episodes(config: RecordConfig, workers: int, plugins: tuple[str, ...]) -> Iterator[Runner]:
+    """Yield a function (first, number) that runs episodes, and yields a few at a time, in the order of their index."""
     # Starting a worker costs about a second, as much as a thousand frames.
     workers = min(workers, max(1, config.frames // 2_000))
+
+    def chunks(first: int, number: int) -> Iterator[tuple[int, int]]:
+        end = first + number
+        return ((start, min(CHUNK, end - start)) for start in range(first, end, CHUNK))
+
     if workers == 1:
         recorder = _make_recorder(config)
-        yield lambda first, number: _run_episodes(recorder, first, min(number, CHUNK))
+        yield lambda first, number: (_run_episodes(recorder, *chunk) for chunk in chunks(first, number))
         for env in recorder.environments:
             env.close()
         return
     from joblib import Parallel, delayed
 
-    with Parallel(n_jobs=workers) as pool:
-
-        def run(first: int, number: int) -> Episodes:
-            # what is on its way between processes has to fit into memory
-            parts = np.array_split(range(first, first + min(number, 2 * workers * CHUNK)), 2 * workers)
-            recording = json.dumps(asdict(config))
-            chunks = pool(delayed(_work)(recording, plugins, part[0], len(part)) for part in parts if len(part))
-            return [episode for episodes in chunks for episode in episodes]
-
-        yield run
+    recording = json.dumps(asdict(config))
+    with Parallel(n_jobs=workers, return_as="generator", batch_size=1) as pool:
+        yield lambda first, number: pool(delayed(_work)(recording, plugins, *chunk) for chunk in chunks(first, number))
 
 
 @dataclass(frozen=True)
