@@ -226,6 +226,12 @@ def test_factors_round_trip(cls, domain):
 
 
 @every_environment
+def test_factors_have_names_of_their_own(cls):
+    names = [factor.name for factor in cls(domain="randomised", distractors=2).factors]
+    assert len(set(names)) == len(names)
+
+
+@every_environment
 def test_states_lie_in_the_declared_ranges(cls):
     env = cls(obs_type="state", distractors=2)
     states = np.array(reachable_states(env, 300))
