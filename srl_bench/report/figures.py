@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import matplotlib
@@ -39,7 +40,8 @@ def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
             figures[f"learning_{name}"] = learning_curves(chosen)
         for stem, figure in figures.items():
             for form in ("png", "pdf"):
-                temporary = folder / f".{stem}.{form}"
+                # two runs of one suite may draw at the same time
+                temporary = folder / f".{stem}.{os.getpid()}.{form}"
                 figure.savefig(temporary, format=form, dpi=150, bbox_inches="tight")
                 temporary.replace(folder / f"{stem}.{form}")
             plt.close(figure)
