@@ -21,7 +21,7 @@ from srl_bench.rollouts import Rollouts
 from srl_bench.writer import RolloutWriter
 
 ENVIRONMENTS = ("srl_bench/MobileRobot-v0", "srl_bench/KukaButton-v0")
-FRAMES, ROUNDS = 8_000, 3
+FRAMES, ROUNDS = 20_000, 3
 LARGE, BATCH, BATCHES = 50_000, 128, 60
 
 
@@ -51,7 +51,7 @@ def recording(folder: Path) -> None:
                 started, wall = time.process_time(), time.perf_counter()
                 path = folder / f"{environment.split('/')[1]}-{workers}"
                 shutil.rmtree(path, ignore_errors=True)
-                srl.record(environment, FRAMES, out=path, workers=workers)
+                srl.record(environment, FRAMES, out=path, workers=workers, policy="random")
                 walls[workers].append(time.perf_counter() - wall)
                 if workers == 1:
                     one.append(time.process_time() - started)

@@ -31,9 +31,10 @@ class Kuka2Button(KukaButton):
     Reward "sparse": +1 for every step that ends in contact with the button that is next; -1, which takes
     precedence, when the gripper is more than `max_distance` metres away from that button or any part of the arm
     touches the table. "shaped": minus the distance in metres from the gripper's tip to the top of the button
-    that is next. Episodes terminate after five steps in contact with either button, which is a success, or when
-    the arm touches the table, and are truncated after `max_steps`. Buttons stand at least 0.2 m apart. The
-    factor `phase` is 0 while the red button is next, then 1; no picture shows it without `latch`.
+    that is next, but -250 when the arm touches the table. Episodes terminate after five steps in contact with
+    each button, which is a success, or when the arm touches the table, and are truncated after `max_steps`.
+    Buttons stand at least 0.2 m apart. The factor `phase` is 0 while the red button is next, then 1; no picture
+    shows it without `latch`.
 
     Args:
         button: where the buttons stand: "random", drawn for every episode, or "fixed".

@@ -23,6 +23,7 @@ BUTTON_CENTRE, BUTTON_RANGE = (0.55, 0.0), (0.14, 0.30)
 BUTTON_RADIUS, BUTTON_HEIGHT = 0.045, 0.06
 BUTTON_SPEED = 0.005
 PRESSES = 5
+CRASH = -250.0
 HOVER = 0.12
 
 BUTTON_FACTORS = tuple(
@@ -36,9 +37,10 @@ class KukaButton(KukaArm):
 
     Reward "sparse": +1 for every step that ends in contact with the button; -1, which takes precedence, when
     the gripper is more than `max_distance` metres away from the button or any part of the arm touches the
-    table. "shaped": minus the distance in metres from the gripper's tip to the top of the button. Episodes
-    terminate after five steps in contact, which is a success, or when the arm touches the table, and are
-    truncated after `max_steps`. Every episode begins with another pose of the arm.
+    table. "shaped": minus the distance in metres from the gripper's tip to the top of the button, but -250 when
+    the arm touches the table, so that an early end does not pay. Episodes terminate after five steps in contact,
+    which is a success, or when the arm touches the table, and are truncated after `max_steps`. Every episode
+    begins with another pose of the arm.
 
     Args:
         button: where the button stands: "random", drawn for every episode; "fixed"; or "moving", which starts
@@ -109,7 +111,7 @@ class KukaButton(KukaArm):
             self._finish()
         terminated = hit_table or self._solved
         if self.reward_type == "shaped":
-            return -distance, terminated
+            return CRASH if hit_table else -distance, terminated
         if hit_table or distance > self.max_distance:
             return -1.0, terminated
         return float(pressed), terminated

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 from srl_bench.errors import DataError
@@ -56,11 +57,6 @@ def unpack(file: str | Path, out: str | Path) -> Rollouts:
                 raise DataError(f"{file} unpacks to {size:,} bytes, more than the disk has left.")
             archive.extractall(folder)
             open_rollouts(folder)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
+    except (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{file} cannot be unpacked: {error}.") from error
-    except Exception as error:
-        # zlib's own error has no public base class
-        if type(error).__module__ == "zlib":
-            raise DataError(f"{file} is damaged: {error}.") from error
-        raise
     return open_rollouts(out)

@@ -60,6 +60,8 @@ class RecordConfig:
         check_positive(self, "frames", "max_steps")
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
+        if self.agent_reads != "pixels" and ":" not in (self.policy or ""):
+            raise ConfigError(f"agent_reads={self.agent_reads!r} is for a stored agent, but policy={self.policy!r}.")
         if len(set(self.domains)) < len(self.domains) or (self.domains and "domain" in self.environment_kwargs):
             raise ConfigError(
                 f"domains={self.domains} must be different, and not be given together with the argument domain."

@@ -137,11 +137,13 @@ class Rollouts:
         """Return, for each factor, the share of its range that is visited: of 20 equal parts, or of its categories."""
         shares = []
         for factor, column in zip(self.factor_table, self.factors.T, strict=True):
-            parts = int(factor.high - factor.low) + 1 if factor.kind == "categorical" else COVERAGE_PARTS
-            width = (factor.high - factor.low) / (parts - 1 if factor.kind == "categorical" else parts)
             inside = column[(column >= factor.low) & (column <= factor.high)]
-            index = np.clip(((inside - factor.low) / max(width, 1e-12)).astype(int), 0, parts - 1)
-            shares.append(len(np.unique(index)) / parts)
+            if factor.kind == "categorical":
+                shares.append(len(np.unique(inside)) / (factor.high - factor.low + 1))
+                continue
+            width = max((factor.high - factor.low) / COVERAGE_PARTS, 1e-12)
+            part = np.minimum((inside - factor.low) / width, COVERAGE_PARTS - 1).astype(int)
+            shares.append(len(np.unique(part)) / COVERAGE_PARTS)
         return np.array(shares)
 
     def episode_hashes(self, *splits: str) -> list[str]:

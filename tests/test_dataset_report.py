@@ -21,6 +21,8 @@ def test_coverage_by_hand(tmp_path):
     np.testing.assert_allclose(rollouts.coverage(), [5 / 20, 2 / 3])
     groups = rollouts.episodes_by("kind")
     assert {value: ids.tolist() for value, ids in groups.items()} == {0.0: [0, 2], 2.0: [1, 3]}
+    only = (table[0], Factor("kind", "", 2, 2, kind="categorical", scope="episode"))
+    np.testing.assert_allclose(worlds.write(tmp_path / "one", episodes, factors=only).coverage(), [5 / 20, 1.0])
     with pytest.raises(DataError, match="changes within episodes"):
         rollouts.episodes_by("x")
     with pytest.raises(UnknownNameError, match="kind"):

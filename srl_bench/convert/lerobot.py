@@ -56,7 +56,6 @@ from srl_bench.convert.lerobot_target import (
 )
 from srl_bench.convert.sealing import (
     Bounds,
-    check_choice,
     check_final_rows,
     checked_description,
     foreign_info,
@@ -101,7 +100,8 @@ def to_lerobot(
         ConfigError: a package is not installed, or an argument is wrong.
         DataError: the folder is not empty, or the rollouts cannot be written.
     """
-    check_choice("encoding", encoding, {*ENCODINGS, "png"})
+    if encoding not in (*ENCODINGS, "png"):
+        raise ConfigError(f"encoding must be one of {', '.join([*ENCODINGS, 'png'])}, not {encoding!r}.")
     if isinstance(fps, bool) or not isinstance(fps, int) or not 1 <= fps <= 1_000:
         raise ConfigError(f"fps must be a whole number from 1 to 1000, not {fps!r}.")
     with needs_formats():

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from srl_bench.convert.checks import new_folder
-from srl_bench.errors import ConfigError, DataError
+from srl_bench.errors import DataError
 from srl_bench.factors import Factor
 from srl_bench.rollouts import SCHEMA, SPLITS, Rollouts, atomic_folder, open_rollouts, seal_of
 from srl_bench.writer import RolloutWriter
@@ -243,9 +243,3 @@ def require_state(source: object, name: str, found: Iterable[str]) -> DataError:
         f"{source} has no {name!r} to take the ground truth from (but {', '.join(sorted(found)) or 'nothing'}); name "
         "another with state=..., or pass state=None for data without factors, which pretrain but cannot be scored."
     )
-
-
-def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
-    """Raise `ConfigError` unless a value is one of those known."""
-    if value not in set(known):
-        raise ConfigError(f"{name} must be one of {', '.join(sorted(known))}, not {value!r}.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from srl_bench.batch import Batch
-from srl_bench.errors import DataError
+from srl_bench.losses.rewards import require_rewards
 from srl_bench.objective import Loss, Spec
 
 SIGMA = 0.4
@@ -71,11 +71,7 @@ class Causality(Loss):
     symbol = r"\mathbb{E}_{a_i = a_j,\, r_i \ne r_j}\, e^{-\lVert s_i - s_j \rVert^2}"
 
     def build(self, spec: Spec) -> None:
-        if len(spec.reward_values) < 2:
-            raise DataError(
-                f"all rewards of the training episodes equal {spec.reward_values}, so the causality prior has "
-                "no pairs. Drop the term, or record more frames or with the scripted policy."
-            )
+        require_rewards(spec, ", so the causality prior has no pairs.")
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the scalar `causality`."""

@@ -14,6 +14,15 @@ from srl_bench.objective import Loss, Spec
 MAX_CLASSES = 8
 
 
+def require_rewards(spec: Spec, consequence: str) -> None:
+    """Raise `DataError` if all rewards of the training transitions are equal."""
+    if len(spec.reward_values) < 2:
+        raise DataError(
+            f"all rewards of the training episodes equal {spec.reward_values}{consequence} Drop the term, or record "
+            "more frames or with the scripted policy."
+        )
+
+
 def reward_correlation(state: Tensor, reward: Tensor) -> Tensor:
     """Return 1 - mean_j |corr(s_j, r)| over the dimensions j of states (B, d), a scalar in [0, 1].
 
@@ -43,11 +52,7 @@ class Reward(Loss):
             raise ConfigError(f"hidden must be at least 1, not {self.hidden}.")
 
     def build(self, spec: Spec) -> None:
-        if len(spec.reward_values) < 2:
-            raise DataError(
-                f"all rewards of the training episodes equal {spec.reward_values}; there is nothing to "
-                "predict. Drop the term, or record more frames or with the scripted policy."
-            )
+        require_rewards(spec, "; there is nothing to predict.")
         values = torch.tensor(spec.reward_values)
         self.classes = len(values) <= MAX_CLASSES
         self.register_buffer("values", values)
@@ -78,11 +83,7 @@ class RewardCorrelation(Loss):
     symbol = r"\left(1 - \tfrac{1}{d} \sum_j \left| \mathrm{corr}(s^j_t, r_t) \right|\right)"
 
     def build(self, spec: Spec) -> None:
-        if len(spec.reward_values) < 2:
-            raise DataError(
-                f"all rewards of the training episodes equal {spec.reward_values}; nothing correlates with "
-                "them. Drop the term, or record more frames or with the scripted policy."
-            )
+        require_rewards(spec, "; nothing correlates with them.")
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the scalar `reward_correlation`."""

@@ -116,6 +116,16 @@ def test_shaped_reward_is_minus_the_distance():
     assert max(rewards) <= 0
 
 
+def test_touching_the_table_does_not_pay():
+    env = home(reward_type="shaped")
+    rewards, terminated = [], False
+    while not terminated:
+        _, reward, terminated, _, _ = env.step(5)
+        rewards.append(reward)
+    assert rewards[-1] == -250.0
+    assert min(rewards[:-1]) > -1.0
+
+
 def test_joints_decide_where_the_tip_is():
     env = home()
     tip = env.get_factors()[:3]
