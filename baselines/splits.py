@@ -21,12 +21,21 @@ from srl_bench.registry import method
 @method("splits")
 @dataclass(frozen=True)
 class Splits(Method):
-    """Options: dimensions and weights of the reward and inverse splits; reconstruction has the rest."""
+    """Options: dimensions and weights of the reward and inverse splits; reconstruction has the rest.
+
+    With the `mask` "zero" a term knows its own dimensions only, with "detach" it reads all and moves its own, with
+    "none" all terms share the whole state (the paper's combination).
+    """
 
     reward_dim: int = 2
     inverse_dim: int = 2
     reward_weight: float = 1.0
     inverse_weight: float = 2.0
+    mask: str = "zero"
+
+    def __post_init__(self) -> None:
+        if self.mask not in ("zero", "detach", "none"):
+            raise ConfigError(f"mask must be 'zero', 'detach' or 'none', not {self.mask!r}.")
 
     def objective(self, state_dim: int) -> Objective:
         """Return the three terms on their slices."""
@@ -36,8 +45,9 @@ class Splits(Method):
                 f"a state of {state_dim} dimensions cannot be split into reconstruction, {self.reward_dim} for "
                 f"the reward and {self.inverse_dim} for the inverse model; each needs at least one."
             )
-        return (
-            Reconstruction()[:first]
-            + self.reward_weight * Reward()[first:second]
-            + self.inverse_weight * Inverse()[second:]
-        )
+        terms = (1.0 * Reconstruction(), self.reward_weight * Reward(), self.inverse_weight * Inverse())
+        if self.mask != "none":
+            parts = (slice(None, first), slice(first, second), slice(second, None))
+            cuts = [(part, "detach") if self.mask == "detach" else part for part in parts]
+            terms = tuple(term[cut] for term, cut in zip(terms, cuts, strict=True))  # type: ignore[assignment]
+        return terms[0] + terms[1] + terms[2]

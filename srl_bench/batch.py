@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from srl_bench.errors import DataError
 from srl_bench.nets.encoder import EncoderNetwork
+from srl_bench.nets.memory import Memory
 from srl_bench.rollouts import Rollouts
 
 FIELDS = ("obs", "next_obs", "action", "reward", "terminated", "episode", "step", "factors")
-STATE_FIELDS = frozenset({"state", "next_state", "mean", "next_mean", "logvar", "next_logvar"})
+WINDOW_FIELDS = ("observations", "actions", "rewards", "states")
+STATE_FIELDS = frozenset({"state", "next_state", "states", "mean", "next_mean", "logvar", "next_logvar"})
 
 
 class ResidentData:
@@ -41,6 +44,11 @@ class ResidentData:
         self.episodes = torch.from_numpy(rollouts.episodes).to(device)
         self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def action_vectors(self, rows: Tensor) -> Tensor:
+        """Return (..., m) float: continuous actions, or discrete ones as one-hot vectors."""
+        actions = self.fields["action"][rows]
+        return functional.one_hot(actions, self.n_actions).float() if self.n_actions else actions
+
     def images(self, rows: Tensor) -> Tensor:
         """Return (B, C, H, W) float images in [0, 1], channels last in memory, valid until the next call."""
         if len(rows) not in self._buffers:
@@ -65,7 +73,9 @@ def fits(size: int, device: torch.device) -> bool:
 
 
 class Batch:
-    """A minibatch of transitions; a field is gathered when it is first read, and encoded at most once.
+    """A minibatch of windows of consecutive frames; a field is gathered when it is first read, encoded at most once.
+
+    A window begins at o_t and has as many frames as the longest `horizon` among the terms: one, two for transitions.
 
     Attributes:
         obs, next_obs: (B, C, H, W) float images in [0, 1].
@@ -76,7 +86,12 @@ class Batch:
         factors: (B, K) ground truth; reserved for reference rows such as `supervised`.
         state, next_state: (B, d); a sample from the Gaussian if the objective is variational.
         mean, logvar, next_mean, next_logvar: (B, d) of the Gaussian over states.
+        observations, states: (B, T, ...) of the whole windows.
+        actions, rewards: (B, T - 1, ...) between their frames; the actions are vectors.
+        progress: share of the training that is done, in [0, 1]; 1 in validation.
     """
+
+    progress = 1.0
 
     def __init__(
         self,
@@ -84,15 +99,16 @@ class Batch:
         rows: Tensor,
         network: EncoderNetwork,
         *,
-        pairs: bool,
+        horizon: int = 1,
         precision: torch.dtype = torch.float32,
     ) -> None:
         self._data = data
         self._rows = rows
         self._network = network
-        self._pairs = pairs
+        self.horizon = horizon
         self.precision = precision
         self.device = data.device
+        self.encodings: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -104,12 +120,17 @@ class Batch:
             return value
         if name.startswith("_"):
             raise AttributeError(name)
-        known = ", ".join(sorted({*FIELDS, *STATE_FIELDS, "action_vector"}))
+        known = ", ".join(sorted({*FIELDS, *WINDOW_FIELDS, *STATE_FIELDS, "action_vector"}))
         raise DataError(f"a loss reads the batch field {name!r}, which these rollouts do not have; there are: {known}.")
 
     @cached_property
+    def _window_rows(self) -> Tensor:
+        """(T, B) the rows of the windows: frames of one time lie together."""
+        return self._rows + torch.arange(self.horizon, device=self.device)[:, None]
+
+    @cached_property
     def _images(self) -> Tensor:
-        return self._data.images(torch.cat([self._rows, self._rows + 1]) if self._pairs else self._rows)
+        return self._data.images(self._window_rows.flatten())
 
     @property
     def obs(self) -> Tensor:
@@ -119,26 +140,43 @@ class Batch:
     def next_obs(self) -> Tensor:
         return self._next(self._images)
 
+    @property
+    def observations(self) -> Tensor:
+        """(B, T, C, H, W)."""
+        return self._by_window(self._images)
+
     @cached_property
     def action_vector(self) -> Tensor:
         """(B, m) float: the continuous action, or the discrete one as a one-hot vector."""
-        if self._data.n_actions:
-            return torch.nn.functional.one_hot(self.action, self._data.n_actions).float()
-        return self.action
+        return self._data.action_vectors(self._rows)
+
+    @cached_property
+    def actions(self) -> Tensor:
+        """(B, T - 1, m) float."""
+        return self._data.action_vectors(self._window_rows[:-1].T)
+
+    @cached_property
+    def rewards(self) -> Tensor:
+        """(B, T - 1)."""
+        return self._data.fields["reward"][self._window_rows[:-1].T]
 
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None]:
         """Mean and log-variance of all frames of the batch: the one pass through the encoder."""
+        return self._encode(self._images)
+
+    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            return self._network(self._images)
+            mean, logvar = self._network(images)
+        self.encodings += [mean] if logvar is None else [mean, logvar]
+        return mean, logvar
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the states (N, d), means if they are Gaussian, of other images (N, C, H, W) in [0, 1].
 
         It costs a pass through the encoder: for losses on changed images, or on moments outside the batch.
         """
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            return self._network(images)[0]
+        return self._encode(images)[0]
 
     def encode_rows(self, rows: Tensor) -> Tensor:
         """Return the states (N, d) of other rows (N,) of the data."""
@@ -168,6 +206,15 @@ class Batch:
         return self._next(self._states)
 
     @property
+    def states(self) -> Tensor:
+        return self._by_window(self._states)
+
+    @property
+    def memory(self) -> Memory | None:
+        """The network's memory, which makes states of encoded frames, if it has one."""
+        return self._network.memory
+
+    @property
     def mean(self) -> Tensor:
         return self.encoded[0][: len(self)]
 
@@ -191,29 +238,45 @@ class Batch:
         return logvar
 
     def _next(self, stacked: Tensor) -> Tensor:
-        if not self._pairs:
+        if self.horizon < 2:
             raise DataError("a loss reads the next frame; add 'next_obs' to the `needs` of its class.")
-        return stacked[len(self) :]
+        return stacked[len(self) : 2 * len(self)]
 
-    def of_state(self, start: int, stop: int) -> Batch:
-        """Return this batch as seen by a loss that reads the dimensions start:stop of the state."""
-        return self if (start, stop) == (0, self._network.state_dim) else _BatchOfSlice(self, slice(start, stop))
+    def _by_window(self, stacked: Tensor) -> Tensor:
+        return stacked.unflatten(0, (self.horizon, len(self))).transpose(0, 1)
+
+    def of_state(self, start: int, stop: int, detach: bool = False) -> Batch:
+        """Return this batch as seen by a loss on the dimensions start:stop of the state.
+
+        With `detach` the loss sees the others, too, but no gradient reaches them.
+        """
+        if (start, stop) == (0, self._network.state_dim):
+            return self
+        return _BatchOfSlice(self, slice(start, stop), detach)
 
 
 class _BatchOfSlice(Batch):
-    """A batch whose state is cut to a slice; all else is read from the whole batch."""
+    """A batch whose state is cut to a slice, or detached outside it; all else is read from the whole batch."""
 
-    def __init__(self, whole: Batch, part: slice) -> None:
+    def __init__(self, whole: Batch, part: slice, detach: bool) -> None:
         self._whole = whole
         self._part = part
+        self._detach = detach
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("_whole", "_part"):
+        if name in ("_whole", "_part", "_detach", "_cut"):
             return object.__getattribute__(self, name)
         value = getattr(self._whole, name)
         if name in ("encode", "encode_rows"):
-            return lambda given: value(given)[..., self._part]
-        return value[..., self._part] if name in STATE_FIELDS else value
+            return lambda given: self._cut(value(given))
+        return self._cut(value) if name in STATE_FIELDS else value
+
+    def _cut(self, state: Tensor) -> Tensor:
+        if not self._detach:
+            return state[..., self._part]
+        outside = state.detach()
+        low, high = self._part.start, self._part.stop
+        return torch.cat([outside[..., :low], state[..., low:high], outside[..., high:]], dim=-1)
 
     def __len__(self) -> int:
         return len(self._whole)

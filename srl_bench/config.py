@@ -77,7 +77,7 @@ class TrainConfig:
     steps: int = 4_000
     """Gradient steps."""
     batch_size: int = 64
-    """Transitions per step."""
+    """Transitions per step; a method that reads windows of T frames gets 2 / T times as many of them."""
     learning_rate: float | None = None
     """Step size of Adam; by default the method's own."""
     body: str = "nature"

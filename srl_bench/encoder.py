@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from srl_bench.batch import as_tensor
 from srl_bench.errors import DataError, SrlBenchError
@@ -21,11 +22,15 @@ from srl_bench.rollouts import Rollouts, atomic_folder
 
 FORMAT = 1
 CHUNK = 512
+GATHERED = 4096
 MAX_PARAMETERS = 500_000_000
 
 
 class Encoder(nn.Module):
     """A frozen map from observations to standardised states.
+
+    An encoder with a memory (`is_recurrent`) makes states of the history of an episode: `step` takes one step of n
+    episodes, `encode_episodes` whole ones. All others see single frames: `encode`.
 
     Attributes:
         network: the encoder network, in evaluation mode, without gradients.
@@ -41,8 +46,8 @@ class Encoder(nn.Module):
         self.network = network
         self.observation = observation
         self.provenance = provenance
-        self.register_buffer("mean", torch.zeros(network.state_dim))
-        self.register_buffer("std", torch.ones(network.state_dim))
+        self.register_buffer("mean", torch.zeros(self.state_dim))
+        self.register_buffer("std", torch.ones(self.state_dim))
         self.requires_grad_(False)
         self.train(False)
         # One memory layout, so that a trained and a reloaded encoder give the same bits.
@@ -55,7 +60,13 @@ class Encoder(nn.Module):
     @property
     def state_dim(self) -> int:
         """Dimensions of the state."""
-        return self.network.state_dim
+        memory = self.network.memory
+        return self.network.state_dim if memory is None else memory.state_dim
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether states depend on earlier frames."""
+        return self.network.memory is not None
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -69,7 +80,13 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, observations: Tensor) -> Tensor:
-        """Return standardised states (B, d) of float images (B, C, H, W) in [0, 1] or vectors (B, K)."""
+        """Return standardised states (B, d) of float images (B, C, H, W) in [0, 1] or vectors (B, K).
+
+        Raises:
+            DataError: the encoder is recurrent.
+        """
+        if self.is_recurrent:
+            raise DataError("this encoder has a memory: take its `step`s, or give whole episodes to `encode_episodes`.")
         mean, _ = self.network(observations)
         return (mean - self.mean) / self.std
 
@@ -81,7 +98,7 @@ class Encoder(nn.Module):
                 leading dimensions.
 
         Raises:
-            DataError: shape or type is not the one that the encoder was trained on.
+            DataError: shape or type is not the one that the encoder was trained on, or the encoder is recurrent.
         """
         batch, leading = self._as_batch(np.asarray(observations))
         states = [
@@ -89,6 +106,67 @@ class Encoder(nn.Module):
         ]
         flat = torch.cat(states) if states else torch.empty(0, self.state_dim)
         return flat.numpy().reshape(*leading, self.state_dim)
+
+    def initial_state(self, n: int) -> NDArray[np.float32]:
+        """Return (n, size) what the memory holds at the start of n episodes; size 0 for an encoder without memory."""
+        memory = self.network.memory
+        return np.zeros((n, 0 if memory is None else memory.size), dtype=np.float32)
+
+    @torch.no_grad()
+    def step(
+        self, held: NDArray[np.float32], observations: NDArray, actions: NDArray
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Take one step of n episodes.
+
+        Args:
+            held: (n, size) what the memory held before, `initial_state` at the start of an episode.
+            observations: (n, ...) the new frames.
+            actions: (n,) int or (n, m) float, the actions that led to them; without effect at the start of an episode.
+
+        Returns:
+            What the memory holds now, and the states (n, d).
+        """
+        if not self.is_recurrent:
+            return held, self.encode(observations)
+        batch, _ = self._as_batch(np.asarray(observations))
+        encoded, _ = self.network(as_tensor(batch, self.device))
+        memory, states = self._remember(torch.from_numpy(held).to(self.device), encoded, actions)
+        return memory.cpu().numpy(), states.cpu().numpy()
+
+    @torch.no_grad()
+    def encode_episodes(
+        self, observations: NDArray, actions: NDArray, episodes: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the states (N, d) of all rows of whole episodes.
+
+        Args:
+            observations: (N, ...) of all rows; may be memory-mapped.
+            actions: (N,) int or (N, m) float, row t the action taken in frame t.
+            episodes: (E + 1,) offsets: episode e has the rows episodes[e]:episodes[e + 1].
+        """
+        parts = [slice(start, start + CHUNK) for start in range(0, len(observations), CHUNK)]
+        if not self.is_recurrent:
+            return np.concatenate([self.encode(observations[part]) for part in parts])
+        frames = (as_tensor(self._as_batch(observations[part])[0], self.device) for part in parts)
+        encoded = torch.cat([self.network(part)[0] for part in frames])
+        states = torch.empty(len(encoded), self.state_dim, device=self.device)
+        held = torch.from_numpy(self.initial_state(len(episodes) - 1)).to(self.device)
+        lengths = np.diff(episodes)
+        for t in range(int(lengths.max())):
+            running = np.flatnonzero(lengths > t)
+            rows = episodes[running] + t
+            held[running], states[rows] = self._remember(held[running], encoded[rows], actions[rows - (t > 0)])
+        return states.cpu().numpy()
+
+    def _remember(self, held: Tensor, encoded: Tensor, actions: NDArray) -> tuple[Tensor, Tensor]:
+        """Take one step of the memory; return what it holds and the standardised states."""
+        memory = self.network.memory
+        assert memory is not None
+        vectors = torch.from_numpy(np.ascontiguousarray(actions)).to(self.device)
+        if vectors.ndim == 1:
+            vectors = functional.one_hot(vectors.long(), memory.action_dim)
+        held, states = memory(held, encoded, vectors.float() * held[:, :1])
+        return held, (states - self.mean) / self.std
 
     def _as_batch(self, observations: NDArray) -> tuple[NDArray, tuple[int, ...]]:
         expected = self.observation_shape
@@ -198,3 +276,12 @@ def load_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Enco
 def observations_for(encoder: Encoder, rollouts: Rollouts) -> NDArray:
     """Return what the encoder reads out of rollouts: the images or the factors."""
     return rollouts.observations if encoder.observation == "pixels" else rollouts.factors.astype(np.float32)
+
+
+def encode_rows(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the states (n, d) of some rows of rollouts, given what came before them where the encoder asks for it."""
+    observations = observations_for(encoder, rollouts)
+    if encoder.is_recurrent:
+        return encoder.encode_episodes(observations, rollouts.actions, rollouts.episodes)[rows]
+    parts = [rows[start : start + GATHERED] for start in range(0, len(rows), GATHERED)]
+    return np.concatenate([encoder.encode(observations[part]) for part in parts])

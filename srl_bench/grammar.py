@@ -2,7 +2,8 @@
 
     expression = term {("+" | "-") term}
     term       = [number "*" | "warmup(" number "," number ")" "*"] factor
-    factor     = name ["(" option "=" value, ... ")"] ["[" slice "]"] | "(" expression ")" ["[" slice "]"]
+    factor     = name ["(" option "=" value, ... ")"] ["[" part "]"] | "(" expression ")" ["[" part "]"]
+    part       = slice ["," "'detach'"]
 
 A name is a registered loss, or a registered method, which stands for its objective.
 """
@@ -86,6 +87,12 @@ def _evaluate(node: ast.expr, text: str, state_dim: int | None) -> Any:
             inner = _evaluate(node.value, text, state_dim)
             if isinstance(inner, Objective):
                 return inner[_bound(lower, text) : _bound(upper, text)]
+        case ast.Subscript(
+            slice=ast.Tuple(elts=[ast.Slice(lower=lower, upper=upper, step=None), ast.Constant(value="detach")])
+        ):
+            inner = _evaluate(node.value, text, state_dim)
+            if isinstance(inner, Objective):
+                return inner[_bound(lower, text) : _bound(upper, text), "detach"]
         case ast.UnaryOp(op=ast.USub()):
             return -1.0 * _evaluate(node.operand, text, state_dim)
         case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult()):

@@ -31,6 +31,8 @@ class Method:
     """What the encoder reads: images, or the simulator's factor vector."""
     learning_rate: ClassVar[float] = 1e-3
     """Default step size of Adam."""
+    head: ClassVar[Literal["linear", "none"]] = "linear"
+    """What stands between body and state; "none" where the features of the body are the state."""
 
     def objective(self, state_dim: int) -> Objective | Loss | None:
         """Return what is minimised, for a state of `state_dim` dimensions; None if nothing is trained."""
@@ -43,6 +45,11 @@ class Method:
     def body(self, default: str) -> str:
         """Return the network body, by default the benchmark's common one."""
         return default
+
+    def memory(self, state_dim: int, n_actions: int, action_dim: int) -> dict[str, Any] | None:
+        """Return name and options of the network's memory, by default of the one that the objective trains."""
+        objective = as_objective(self, state_dim)
+        return None if objective is None else objective.memory(state_dim, n_actions, action_dim)
 
     def fit(self, network: EncoderNetwork, rollouts: Rollouts, seed: int) -> EncoderNetwork:
         """Return the network of a method without objective, by default `network` as it was initialised."""

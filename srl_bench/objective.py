@@ -80,6 +80,8 @@ class Loss(nn.Module):
     """LaTeX of the term."""
     needs: ClassVar[tuple[str, ...]] = ("obs", "action", "reward", "next_obs")
     """Batch fields that the loss reads; without "next_obs" the next frame is never encoded."""
+    horizon: ClassVar[int] = 1
+    """Consecutive frames that the loss reads; "next_obs" among the needs makes it two. May be an option."""
     variational: ClassVar[bool] = False
     """Whether the loss needs a Gaussian over states (`batch.mean`, `batch.logvar`)."""
     reward_oversampling: ClassVar[float] = 0.0
@@ -110,6 +112,16 @@ class Loss(nn.Module):
         """Return the loss, (B,) or a scalar."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(batch).")
 
+    def memory(self, state_dim: int, n_actions: int, action_dim: int) -> dict[str, Any] | None:
+        """Return name and options of the memory that the loss trains, if it makes states of more than one frame.
+
+        Args:
+            state_dim: numbers that the network gives for a single frame.
+            n_actions: number of discrete actions, 0 for continuous ones.
+            action_dim: length of the action vector.
+        """
+        return None
+
     def options(self) -> dict[str, Any]:
         """Return the option values by name."""
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -117,7 +129,7 @@ class Loss(nn.Module):
     def __repr__(self) -> str:
         return str(Term(self))
 
-    def __getitem__(self, index: slice) -> Objective:
+    def __getitem__(self, index: slice | tuple[slice, str]) -> Objective:
         return Objective((Term(self),))[index]
 
     def __mul__(self, weight: float | Warmup) -> Objective:
@@ -163,12 +175,16 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Term:
-    """One weighted loss on a slice of the state (`None`: all of it)."""
+    """One weighted loss on a slice of the state (`None`: all of it).
+
+    With `detach` the loss reads the whole state, but only the slice hears of it.
+    """
 
     loss: Loss
     weight: float | Warmup = 1.0
     start: int | None = None
     stop: int | None = None
+    detach: bool = False
 
     def __post_init__(self) -> None:
         weight = self.weight.value if isinstance(self.weight, Warmup) else self.weight
@@ -200,7 +216,7 @@ class Term:
         text = self.loss.name + (f"({', '.join(changed)})" if changed else "")
         if (self.start, self.stop) != (None, None):
             low, high = ("" if bound is None else bound for bound in (self.start, self.stop))
-            text += f"[{low}:{high}]"
+            text += f"[{low}:{high}, 'detach']" if self.detach else f"[{low}:{high}]"
         if isinstance(self.weight, Warmup) or self.weight != 1.0:
             text = f"{self.weight}*{text}"
         return text
@@ -212,7 +228,8 @@ class Term:
         if (self.start, self.stop) == (None, None):
             return coefficient + self.loss.symbol
         low, high = ("" if bound is None else bound for bound in (self.start, self.stop))
-        return rf"{coefficient}\left[{self.loss.symbol}\right]_{{s^{{{low}:{high}}}}}"
+        read = rf"s^{{{low}:{high}}}" + (r",\,\mathrm{sg}(s)" if self.detach else "")
+        return rf"{coefficient}\left[{self.loss.symbol}\right]_{{{read}}}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,13 +252,17 @@ class Objective:
 
     __rmul__ = __mul__
 
-    def __getitem__(self, index: slice) -> Objective:
-        if not isinstance(index, slice) or index.step not in (None, 1):
-            raise ConfigError(f"an objective takes a slice of the state such as [:12], not {index!r}.")
+    def __getitem__(self, index: slice | tuple[slice, str]) -> Objective:
+        part, mask = index if isinstance(index, tuple) and len(index) == 2 else (index, None)
+        if not isinstance(part, slice) or part.step not in (None, 1) or mask not in (None, "detach"):
+            raise ConfigError(
+                f"an objective takes a slice of the state such as [:12] or [:12, 'detach'], not {index!r}."
+            )
         for term in self.terms:
             if (term.start, term.stop) != (None, None):
                 raise ConfigError(f"{term} already has a slice; slices cannot be nested.")
-        return Objective(tuple(dataclasses.replace(term, start=index.start, stop=index.stop) for term in self.terms))
+        cut = {"start": part.start, "stop": part.stop, "detach": mask is not None}
+        return Objective(tuple(dataclasses.replace(term, **cut) for term in self.terms))
 
     def __eq__(self, other: object) -> bool:
         """Objectives are equal if their printed forms are."""
@@ -282,9 +303,25 @@ class Objective:
         return frozenset(name for term in self.terms for name in term.loss.needs)
 
     @property
+    def horizon(self) -> int:
+        """Consecutive frames that a minibatch holds of each moment."""
+        return max(2 if "next_obs" in self.needs else 1, *(term.loss.horizon for term in self.terms))
+
+    @property
     def variational(self) -> bool:
         """Whether a term needs a Gaussian over states."""
         return any(term.loss.variational for term in self.terms)
+
+    def memory(self, state_dim: int, n_actions: int, action_dim: int) -> dict[str, Any] | None:
+        """Return the memory that a term trains, if any; see `Loss.memory`.
+
+        Raises:
+            ConfigError: two terms train different ones.
+        """
+        wanted = [memory for term in self.terms if (memory := term.loss.memory(state_dim, n_actions, action_dim))]
+        if any(memory != wanted[0] for memory in wanted):
+            raise ConfigError(f"the terms of {self} train different memories; an encoder has one.")
+        return wanted[0] if wanted else None
 
 
 def _signed_sum(terms: list[str]) -> str:
@@ -319,14 +356,16 @@ class BuiltObjective(nn.Module):
             for index, name in enumerate(names)
         ]
         for term, (start, stop) in zip(self.terms, self.bounds, strict=True):
-            term.loss.build(dataclasses.replace(spec, state_dim=stop - start, _slice=(start, stop)))
+            seen = spec.state_dim if term.detach else stop - start
+            term.loss.build(dataclasses.replace(spec, state_dim=seen, _slice=(start, stop)))
 
     def forward(self, batch: Batch, progress: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, a scalar, and the raw mean of each term by label."""
         total = torch.zeros((), device=batch.device)
         values: dict[str, Tensor] = {}
+        batch.progress = progress
         for label, term, (start, stop) in zip(self.labels, self.terms, self.bounds, strict=True):
-            value = term.loss(batch.of_state(start, stop)).mean()
+            value = term.loss(batch.of_state(start, stop, term.detach)).mean()
             values[label] = value
             total = total + term.weight_at(progress) * value
         return total, values
@@ -335,17 +374,17 @@ class BuiltObjective(nn.Module):
         """Return the weight of each term at a progress in [0, 1]."""
         return {label: term.weight_at(progress) for label, term in zip(self.labels, self.terms, strict=True)}
 
-    def gradient_norms(self, values: dict[str, Tensor], encoded: Tensor, progress: float) -> dict[str, float]:
-        """Return the norm of each weighted term's gradient on the encoder's output."""
+    def gradient_norms(self, values: dict[str, Tensor], encodings: list[Tensor], progress: float) -> dict[str, float]:
+        """Return the norm of each weighted term's gradient on the encoder's outputs."""
         norms = {}
         for label, weight in self.weights(progress).items():
             if not values[label].requires_grad:
                 norms[label] = 0.0
                 continue
-            (gradient,) = torch.autograd.grad(
-                values[label], encoded, retain_graph=True, allow_unused=True, materialize_grads=True
+            gradients = torch.autograd.grad(
+                values[label], encodings, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            norms[label] = abs(weight) * float(gradient.norm())
+            norms[label] = abs(weight) * math.hypot(*(float(gradient.norm()) for gradient in gradients))
         return norms
 
 

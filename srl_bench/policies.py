@@ -91,6 +91,10 @@ def _agent_input(
 
     encoder = load_encoder(config.agent_reads)
     check_observations(env.observation_space, encoder)
+    if encoder.is_recurrent:
+        raise ConfigError(
+            f"agent_reads={config.agent_reads!r} is a recurrent encoder; recordings take those of single frames."
+        )
     return lambda observation, info: encoder.encode(observation), state_space(encoder)
 
 

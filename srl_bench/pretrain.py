@@ -24,7 +24,7 @@ from torch import Tensor
 from srl_bench.batch import Batch, ResidentData
 from srl_bench.config import TrainConfig, options
 from srl_bench.device import cpu_threads, resolve_device, resolve_precision
-from srl_bench.encoder import Encoder, load_encoder, observations_for
+from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import Method, as_objective, describe, resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
@@ -36,7 +36,6 @@ from srl_bench.seeding import derive_seed, generator
 
 VALIDATION_ROWS = 1024
 STATISTICS_ROWS = 2048
-ENCODED_ROWS = 4096
 REPORT_EVERY = 50
 
 
@@ -86,7 +85,8 @@ def pretrain(
         torch.manual_seed(derive_seed(config.seed, "network"))
         objective = as_objective(chosen, state_dim)
         variational = objective is not None and objective.variational
-        network = EncoderNetwork(shape, state_dim, body, variational)
+        memory = chosen.memory(state_dim, rollouts.n_actions, action_dim(rollouts))
+        network = EncoderNetwork(shape, state_dim, body, variational, chosen.head, memory)
         if chosen.observation == "pixels":
             network.centre_on(_training_images(rollouts))
         if objective is None:
@@ -95,7 +95,7 @@ def pretrain(
             trainer = Trainer(chosen, objective, network, rollouts, config, folder)
             trainer.run()
         encoder = Encoder(network.to("cpu"), chosen.observation, origin)
-        encoder.standardise_on(_training_states(encoder, rollouts))
+        encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
     encoder.provenance["seconds"] = time.perf_counter() - started
     if folder is not None:
         encoder.save(folder / "encoder")
@@ -129,8 +129,17 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         self.data = ResidentData(rollouts, self.device)
         self.data_hash = rollouts.data_hash
-        self.rows = rollouts.transitions("train")
-        held_out = _spread(rollouts.transitions("val"), VALIDATION_ROWS)
+        self.horizon = objective.horizon
+        windows = {split: rollouts.transitions(split, max(2, self.horizon)) for split in ("train", "val")}
+        for split, rows in windows.items():
+            if not len(rows):
+                raise DataError(
+                    f"{objective} reads {self.horizon} frames in a row; no {split} episode of {rollouts.path} has them."
+                )
+        self.rows = windows["train"]
+        # A window of T frames counts as T / 2 transitions, so that all methods see as many frames per step.
+        self.batch_size = max(1, 2 * config.batch_size // max(2, self.horizon))
+        held_out = _spread(windows["val"], VALIDATION_ROWS)
         # Shuffled like training rows, so that terms on pairs see pairs of different episodes.
         self.validation_rows = generator(config.seed, "validation").permutation(held_out)
         rewards = rollouts.rewards[self.rows]
@@ -142,7 +151,7 @@ class Trainer:
             pixel_mean=torch.from_numpy(np.ascontiguousarray(mean)),
             pixel_std=std,
             n_actions=rollouts.n_actions,
-            action_dim=rollouts.n_actions or rollouts.actions.shape[1],
+            action_dim=action_dim(rollouts),
             reward_values=tuple(np.unique(rewards).tolist()),
             reward_mean=float(rewards.mean()),
             reward_std=float(rewards.std()) or 1.0,
@@ -153,7 +162,6 @@ class Trainer:
             warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = BuiltObjective(objective, spec).to(self.device)
-        self.pairs = "next_obs" in objective.needs
         self.oversampling = max(term.loss.reward_oversampling for term in objective)
         parameters = [*self.network.parameters(), *self.objective.parameters()]
         self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
@@ -165,7 +173,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step and leave the chosen weights in the network."""
         self._resume()
-        per_step = self.config.batch_size * (2 if self.pairs else 1)
+        per_step = self.batch_size * self.horizon
         running: dict[str, Tensor] = {}
         since = (time.perf_counter(), self.step)
         with progress() as bar:
@@ -199,7 +207,7 @@ class Trainer:
 
     def _sample(self, step: int) -> NDArray[np.int64]:
         """Return the rows of the minibatch of one step."""
-        size = min(self.config.batch_size, len(self.rows))
+        size = min(self.batch_size, len(self.rows))
         epoch, position = divmod(step, len(self.rows) // size)
         if position == 0 or step == self._resumed_at:
             self._order = generator(self.config.seed, "epoch", epoch).permutation(self.rows)
@@ -221,14 +229,14 @@ class Trainer:
             self.data,
             torch.from_numpy(rows).to(self.device),
             self.network,
-            pairs=self.pairs,
+            horizon=self.horizon,
             precision=self.precision,
         )
 
     def _validate(self, trained: dict[str, float], speed: float) -> None:
         """Score the held-out episodes with the final weights of all terms, log, and write a checkpoint."""
         self.network.eval()
-        chunks = np.array_split(self.validation_rows, max(1, len(self.validation_rows) // self.config.batch_size))
+        chunks = np.array_split(self.validation_rows, max(1, len(self.validation_rows) // self.batch_size))
         sums = dict.fromkeys(["total", *self.objective.labels], 0.0)
         for index, chunk in enumerate(chunks):
             with torch.no_grad():
@@ -238,7 +246,7 @@ class Trainer:
         check_finite(sums, self.step)
         batch = self._batch(chunks[0], "validation", 0)
         _, values = self.objective(batch, 1.0)
-        norms = self.objective.gradient_norms(values, batch.encoded[0], self._progress())
+        norms = self.objective.gradient_norms(values, batch.encodings, self._progress())
         weights = self.objective.weights(self._progress())
         magnitude = sum(abs(weights[label] * sums[label]) for label in weights) or 1.0
         self.log += [
@@ -330,11 +338,9 @@ class Trainer:
         return {**described, "config": asdict(self.config), "data": self.data_hash, "code": code_version()}
 
 
-def _training_states(encoder: Encoder, rollouts: Rollouts) -> NDArray[np.float32]:
-    """Return the states of all training rows; the frames may be more than fit into memory."""
-    observations, rows = observations_for(encoder, rollouts), np.flatnonzero(rollouts.split == 0)
-    parts = [rows[start : start + ENCODED_ROWS] for start in range(0, len(rows), ENCODED_ROWS)]
-    return np.concatenate([encoder.encode(observations[part]) for part in parts])
+def action_dim(rollouts: Rollouts) -> int:
+    """Return the length of the action vector, one-hot for discrete actions."""
+    return rollouts.n_actions or rollouts.actions.shape[1]
 
 
 def _training_images(rollouts: Rollouts) -> NDArray[np.uint8]:

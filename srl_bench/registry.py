@@ -92,6 +92,7 @@ METRICS: Registry[Metric] = Registry("metric", "srl_bench.metrics")
 METHODS: Registry[Any] = Registry("method", "srl_bench.baselines")
 LOSSES: Registry[Any] = Registry("loss", "srl_bench.losses")
 BODIES: Registry[Any] = Registry("network body", "srl_bench.nets")
+MEMORIES: Registry[Any] = Registry("memory", "srl_bench.nets")
 
 
 def metric(
@@ -128,6 +129,16 @@ def body(name: str) -> Callable[[type[T]], type[T]]:
 
     def register(cls: type[T]) -> type[T]:
         BODIES.add(name, cls, cls)
+        return cls
+
+    return register
+
+
+def memory(name: str) -> Callable[[type[T]], type[T]]:
+    """Register a memory: `cls(encoded_dim, **options)`, as `srl_bench.nets.memory` describes it."""
+
+    def register(cls: type[T]) -> type[T]:
+        MEMORIES.add(name, cls, cls)
         return cls
 
     return register

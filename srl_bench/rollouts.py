@@ -150,10 +150,13 @@ class Rollouts:
         """Return the hashes by which episodes of some splits are recognised in other recordings."""
         return [self.info["episode_hashes"][episode] for split in splits for episode in self.info["split"][split]]
 
-    def transitions(self, split: str) -> NDArray[np.int64]:
-        """Return the rows t of one split for which row t + 1 is the next step of the same episode."""
-        inside = np.ones(len(self), dtype=bool)
-        inside[self.episodes[1:] - 1] = False
+    def transitions(self, split: str, horizon: int = 2) -> NDArray[np.int64]:
+        """Return the rows of one split from which `horizon` consecutive frames, this one included, are of one episode.
+
+        By default these are the rows t for which row t + 1 is the next step.
+        """
+        last = self.episodes[1:][self.episode_ids] - 1
+        inside = np.arange(len(self)) + horizon - 1 <= last
         return np.flatnonzero(inside & (self.split == SPLITS.index(split)))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from srl_bench.device import cpu_threads
-from srl_bench.encoder import Encoder, observations_for
+from srl_bench.encoder import Encoder, encode_rows
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
 from srl_bench.progress import progress
@@ -78,7 +78,7 @@ def score_records(
     split = rollouts.split[kept]
     common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
     with cpu_threads(1):
-        states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
+        states = encode_rows(encoder, rollouts, kept).astype(np.float64)
     factors = rollouts.factors[kept]
     n_rows = int((split == 2).sum())
     table = rollouts.factor_table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -68,17 +68,28 @@ class EncodedVecEnv(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Reset all environments; return (n, d) states."""
-        return self.encoder.encode(self._array(self.venv.reset()))
+        held, actions = self.encoder.initial_state(self.num_envs), no_actions(self.action_space, self.num_envs)
+        self._held, states = self.encoder.step(held, self._array(self.venv.reset()), actions)
+        return states
+
+    def step_async(self, actions: NDArray) -> None:
+        """Start a step of all environments."""
+        self._actions = np.asarray(actions)
+        super().step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return states (n, d), rewards, dones and infos, whose "terminal_observation" is a state as well."""
         observations, rewards, dones, infos = self.venv.step_wait()
         ended = [index for index, info in enumerate(infos) if "terminal_observation" in info]
-        frames = self._array(observations)
+        frames, held, actions = self._array(observations), self._held, self._actions
         if ended:
             final = np.stack([infos[index]["terminal_observation"] for index in ended])
             frames = np.concatenate([frames, final])
-        states = self.encoder.encode(frames)
+            # The frames after a reset begin an episode; the final ones continue what is held.
+            held, actions = np.concatenate([held, held[ended]]), np.concatenate([actions, actions[ended]])
+            held[ended] = self.encoder.initial_state(len(ended))
+        held, states = self.encoder.step(held, frames, actions)
+        self._held = held[: self.num_envs]
         for position, index in enumerate(ended):
             infos[index]["terminal_observation"] = states[self.num_envs + position]
         return states[: self.num_envs], rewards, dones, infos
@@ -89,7 +100,7 @@ class EncodedVecEnv(VecEnvWrapper):
         return observations
 
 
-class EncodedObservation(gymnasium.ObservationWrapper):
+class EncodedObservation(gymnasium.Wrapper):
     """The same encoder around a single environment, for code without vectors of environments."""
 
     def __init__(self, env: gymnasium.Env, encoder: Encoder) -> None:
@@ -98,9 +109,26 @@ class EncodedObservation(gymnasium.ObservationWrapper):
         self.encoder = encoder
         self.observation_space = state_space(encoder)
 
-    def observation(self, observation: NDArray) -> NDArray[np.float32]:
-        """Return the state (d,) of one observation."""
-        return self.encoder.encode(observation)
+    def reset(self, **kwargs: Any) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return the state (d,) of the first observation, and info."""
+        observation, info = self.env.reset(**kwargs)
+        self._held = self.encoder.initial_state(1)
+        return self._encode(observation, no_actions(self.action_space, 1)), info
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
+        """Return the state (d,) of the new observation, reward, terminated, truncated and info."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._encode(observation, np.asarray(action)[None]), reward, terminated, truncated, info
+
+    def _encode(self, observation: NDArray, actions: NDArray) -> NDArray[np.float32]:
+        self._held, states = self.encoder.step(self._held, observation[None], actions)
+        return states[0]
+
+
+def no_actions(space: gymnasium.Space, n: int) -> NDArray:
+    """Return n actions for the start of an episode, which no action led to."""
+    assert space.shape is not None
+    return np.zeros((n, *space.shape), dtype=space.dtype)
 
 
 def state_space(encoder: Encoder) -> gymnasium.spaces.Box:

@@ -47,7 +47,7 @@ def make_batch(tiny):
         network = EncoderNetwork((8, 8, 3), D, "flatten", variational)
         network.centre_on(tiny.observations[:])
         rows = torch.from_numpy(tiny.transitions("train")[::4])
-        return Batch(ResidentData(tiny, torch.device("cpu")), rows, network, pairs=True)
+        return Batch(ResidentData(tiny, torch.device("cpu")), rows, network, horizon=2)
 
     return make
 
@@ -264,7 +264,7 @@ def test_a_sample_of_the_gaussian_has_its_mean_and_deviation(tiny):
     for mode in (True, False):
         torch.manual_seed(0)
         network.train(mode)
-        batch = Batch(ResidentData(tiny, torch.device("cpu")), rows, network, pairs=False)
+        batch = Batch(ResidentData(tiny, torch.device("cpu")), rows, network)
         noise = ((batch.state - batch.mean) / (0.5 * batch.logvar).exp()).flatten()
         assert noise.mean().item() == pytest.approx(0, abs=0.07)
         assert noise.std().item() == pytest.approx(1, abs=0.05)

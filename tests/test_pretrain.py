@@ -524,7 +524,7 @@ def test_frames_that_would_fill_the_gpu_stay_on_disk(monkeypatch):
 def test_training_frames_are_encoded_in_parts(tiny, monkeypatch):
     """Oracle: mean and deviation of all training rows at once."""
     whole = train("inverse", tiny, steps=2)
-    monkeypatch.setattr(sys.modules["srl_bench.pretrain"], "ENCODED_ROWS", 7)
+    monkeypatch.setattr(sys.modules["srl_bench.encoder"], "GATHERED", 7)
     calls, original = [], Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda self, x: calls.append(len(x)) or original(self, x))
     parts = train("inverse", tiny, steps=2)

@@ -13,10 +13,26 @@ from srl_bench.errors import ConfigError
 from srl_bench.nets.heads import PixelShuffleDecoder
 from srl_bench.objective import Loss, Spec
 
+FOREGROUND = 0.1
+
 
 def pixel_mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared error over pixels and channels of each image, (B,)."""
     return (prediction - target).square().flatten(1).mean(1)
+
+
+def foreground_error(prediction: Tensor, target: Tensor, mean: Tensor, weight: float) -> Tensor:
+    """Return (B,) squared errors relative to those of the mean image, the foreground weighed more.
+
+    The foreground are the pixels that differ from the mean image (C, H, W) by more than 0.1 in some channel; they
+    weigh 1 + `weight`. The mean image as the prediction has the error 1 wherever there is a foreground.
+    """
+    deviation = (target - mean).abs()
+    weights = 1 + weight * (deviation.amax(1, keepdim=True) > FOREGROUND)
+    error, unit = (
+        (weights * difference.square()).flatten(1).mean(1) for difference in (prediction - target, deviation)
+    )
+    return error / (unit + 1e-4)
 
 
 def pixel_nll(prediction: Tensor, target: Tensor, sigma: Tensor | float) -> Tensor:
@@ -35,10 +51,14 @@ class Reconstruction(Loss):
     summed over pixels, as a variational bound needs it. With `sigma=0` the deviation is learned (Rybkin et al.
     2021, 2006.13202); it starts at that of the pixels from the mean image, so that no data set is too faint to
     be worth encoding.
+
+    A `foreground` weight, for "mse" only, lets pixels that differ from the mean image count so much more, that a
+    small object is worth as much as it takes of an empty scene; see `foreground_error`.
     """
 
     likelihood: str = "mse"
     sigma: float = 0.0
+    foreground: float = 0.0
 
     needs: ClassVar[tuple[str, ...]] = ("obs",)
     symbol = r"\mathbb{E}\,\ell\left(g(s_t),\, o_t\right)"
@@ -48,10 +68,13 @@ class Reconstruction(Loss):
             raise ConfigError(f"likelihood must be 'mse' or 'gaussian', not {self.likelihood!r}.")
         if self.sigma < 0:
             raise ConfigError(f"sigma must be positive, or 0 to learn it, not {self.sigma}.")
+        if self.foreground < 0 or (self.foreground and self.likelihood != "mse"):
+            raise ConfigError(f"foreground is a weight for the likelihood 'mse', not {self.foreground} for 'gaussian'.")
 
     def build(self, spec: Spec) -> None:
         self.decoder = shared_decoder(spec)
         self.pixel_variance = spec.pixel_std**2
+        self.register_buffer("background", spec.pixel_mean, persistent=False)
         if self.likelihood == "gaussian" and self.sigma == 0:
             self.deviation = spec.shared("deviation", lambda: Deviation(spec.pixel_std))
 
@@ -66,6 +89,8 @@ class Reconstruction(Loss):
 
     def error(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return (B,) the error of predicted images under the chosen likelihood."""
+        if self.foreground:
+            return foreground_error(prediction, target, self.get_buffer("background"), self.foreground)
         if self.likelihood == "mse":
             return pixel_mse(prediction, target) / self.pixel_variance
         return pixel_nll(prediction, target, self.sigma or self.deviation())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from srl_bench.batch import Batch
+from srl_bench.errors import ConfigError
 from srl_bench.objective import Loss
 
 
@@ -20,14 +21,25 @@ def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tens
 
 
 class KL(Loss):
-    """Divergence of the state's posterior from a unit Gaussian (Kingma & Welling 2014, eq. 10)."""
+    """Divergence of the state's posterior from a unit Gaussian (Kingma & Welling 2014, eq. 10).
+
+    With a `capacity` C > 0, in nats, it is |KL - C t| instead, where t rises from 0 to 1 in training (Burgess et al.
+    2018, 1804.03599, eq. 8): the state is told how much to say, and learns to say more.
+    """
+
+    capacity: float = 0.0
 
     needs = ("obs",)
     variational = True
     prevents_collapse = False
     symbol = r"D_\mathrm{KL}\left[q(s_t \mid o_t)\,\Vert\,\mathcal{N}(0, I)\right]"
 
+    def __post_init__(self) -> None:
+        if self.capacity < 0:
+            raise ConfigError(f"capacity must be positive, or 0 for the plain divergence, not {self.capacity}.")
+
     def forward(self, batch: Batch) -> Tensor:
-        """Return (B,) the divergence in nats."""
+        """Return (B,) the divergence in nats, or the distance of its mean from the capacity, a scalar."""
         zero = batch.mean.new_zeros(())
-        return gaussian_kl_per_sample(batch.mean, batch.logvar, zero, zero)
+        divergence = gaussian_kl_per_sample(batch.mean, batch.logvar, zero, zero)
+        return (divergence.mean() - self.capacity * batch.progress).abs() if self.capacity else divergence

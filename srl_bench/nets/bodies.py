@@ -99,9 +99,9 @@ class ImpalaBlock(nn.Module):
 class SpatialSoftmax(nn.Module):
     """Feature points of deep spatial autoencoders (Finn et al. 2016, 1509.06113): where, not what.
 
-    Three 5 x 5 convolutions of 32, 32 and 16 channels, the first with stride 2 (the paper's is 7 x 7 with 64
-    channels), then the expected position of each channel's activation: 16 points, 32 features, 40,865
-    parameters for colour images. The map has no ReLU, so that no channel dies, and no bias, to which a softmax
+    Convolutions of 5 x 5 with stride 2, 3 x 3 and 3 x 3 with 32, 32 and 16 channels (the paper's are 7 x 7, 5 x 5
+    and 5 x 5 with 64, 32 and 16), then the expected position of each channel's activation: 16 points, 32 features,
+    16,289 parameters for colour images. The map has no ReLU, so that no channel dies, and no bias, to which a softmax
     is blind. A point that is hidden or of which there are two drifts to the mean of what is left.
     """
 
@@ -113,9 +113,9 @@ class SpatialSoftmax(nn.Module):
         self.maps = nn.Sequential(
             nn.Conv2d(channels, 32, 5, stride=2, padding=2),
             nn.ReLU(),
-            nn.Conv2d(32, 32, 5, padding=2),
+            nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(32, 16, 5, padding=2, bias=False),
+            nn.Conv2d(32, 16, 3, padding=1, bias=False),
         )
         self.log_temperature = nn.Parameter(torch.tensor(math.log(math.e - 1)))  # softplus of it is 1
 

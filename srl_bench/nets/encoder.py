@@ -1,13 +1,17 @@
-"""The encoder network: a body and a linear head. One class for training, freezing and loading."""
+"""The encoder network: a body, a linear head, perhaps a memory. One class for training, freezing and loading."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srl_bench.registry import BODIES
+from srl_bench.errors import ConfigError
+from srl_bench.nets.memory import Memory
+from srl_bench.registry import BODIES, MEMORIES
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
@@ -22,13 +26,16 @@ class EncoderNetwork(nn.Module):
 
     Args:
         observation_shape: (H, W, C) of images, (K,) of vectors. Images are fed as (B, C, H, W) in [0, 1].
-        state_dim: dimensions of the state.
+        state_dim: dimensions of the encoding of a frame: of the state, unless a memory makes states of encodings.
         body: a registered body.
         variational: whether the head has a log-variance for each dimension of the state.
+        head: "linear", or "none" for a body whose features are the state.
+        memory: name and options of a registered memory.
     """
 
     input_scale: Tensor
     input_offset: Tensor
+    head: nn.Linear
 
     def __init__(
         self,
@@ -36,6 +43,8 @@ class EncoderNetwork(nn.Module):
         state_dim: int,
         body: str = "nature",
         variational: bool = False,
+        head: str = "linear",
+        memory: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.config = {
@@ -43,13 +52,22 @@ class EncoderNetwork(nn.Module):
             "state_dim": state_dim,
             "body": body,
             "variational": variational,
+            "head": head,
+            "memory": memory,
         }
         self.state_dim = state_dim
         self.register_buffer("input_scale", torch.ones(()))
         self.register_buffer("input_offset", torch.zeros(tuple(observation_shape)))
         self.variational = variational
         self.body = BODIES[body](tuple(observation_shape))
-        self.head = nn.Linear(self.body.width, state_dim * (2 if variational else 1))
+        outputs = state_dim * (2 if variational else 1)
+        if head == "none" and self.body.width != outputs:
+            raise ConfigError(f"the body {body!r} has {self.body.width} features where {outputs} are the encoding.")
+        self.has_head = head != "none"
+        if self.has_head:
+            self.head = nn.Linear(self.body.width, outputs)
+        options = dict(memory or {})
+        self.memory: Memory | None = MEMORIES[options.pop("name")](state_dim, **options) if options else None
 
     def centre_on(self, images: NDArray[np.uint8]) -> None:
         """Centre every pixel on its mean over training images (N, H, W, C) and divide by one deviation.
@@ -68,7 +86,7 @@ class EncoderNetwork(nn.Module):
         features = self.body(torch.addcmul(offset, observations, self.input_scale))
         # States keep full precision when the body runs in bfloat16.
         with torch.autocast(features.device.type, enabled=False):
-            out = self.head(features.float())
+            out = self.head(features.float()) if self.has_head else features.float()
         if not self.variational:
             return out, None
         mean, logvar = out.chunk(2, dim=-1)

@@ -41,6 +41,41 @@ class PixelShuffleDecoder(nn.Module):
         return torch.add(self.mean, image[..., : self.height, : self.width], alpha=self.std)
 
 
+class PointDecoder(nn.Module):
+    """Feature points to images: each point is drawn as a Gaussian blob, and convolutions paint the blobs.
+
+    The bottleneck of Jakab et al. 2018 (1806.07823): the decoder learns what is there, once for all places, and the
+    points must say where. The blobs' widths are learned. The output is the mean image plus what the points add.
+    """
+
+    mean: Tensor
+
+    def __init__(self, n_points: int, mean: Tensor, std: float) -> None:
+        super().__init__()
+        channels, self.height, self.width = mean.shape
+        self.std = std
+        self.register_buffer("mean", mean)
+        rows, columns = (torch.linspace(-1, 1, math.ceil(size / 4)) for size in (self.height, self.width))
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns)
+        self.log_width = nn.Parameter(torch.full((n_points, 1), math.log(0.1)))
+        self.paint = nn.Sequential(
+            nn.Conv2d(n_points, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 16 * channels, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Return (B, C, H, W) images of points (B, 2 n): x and y of each, in [-1, 1]."""
+        x, y = points.unflatten(1, (-1, 2)).float().unbind(-1)
+        scale = (-2 * self.log_width).exp()  # 1 / width^2
+        across = torch.exp(-0.5 * scale * (self.get_buffer("columns") - x[..., None]).square())
+        down = torch.exp(-0.5 * scale * (self.get_buffer("rows") - y[..., None]).square())
+        image = self.paint(down[..., :, None] * across[..., None, :])  # (B, n, H / 4, W / 4) blobs
+        return torch.add(self.mean, image[..., : self.height, : self.width], alpha=self.std)
+
+
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Return linear layers of the given sizes with ReLU between them."""
     layers: list[nn.Module] = []

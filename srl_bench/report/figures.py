@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from srl_bench.encoder import load_encoder, observations_for
+from srl_bench.encoder import encode_rows, load_encoder
 from srl_bench.results import HEADLINE, MIN_SEEDS, intervals, suite_cells, summary
 from srl_bench.rollouts import open_rollouts
 
@@ -104,7 +104,7 @@ def state_scatter(run: Path, results: pd.DataFrame) -> Figure:
         test = np.flatnonzero(rollouts.split == 2)
         rows = test[:: max(1, len(test) // SCATTER_ROWS)]
         encoder = load_encoder(cell / "encoder")
-        states = encoder.encode(observations_for(encoder, rollouts)[rows])
+        states = encode_rows(encoder, rollouts, rows)
         # A state of one dimension is drawn along a line.
         points = PCA(min(2, states.shape[1])).fit_transform(states)
         points = np.hstack([points, np.zeros((len(points), 2 - points.shape[1]))])
