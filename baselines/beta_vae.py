@@ -6,7 +6,8 @@ r"""beta-VAE (Higgins et al. 2017, ICLR, openreview Sy2fzU9gl).
 The `vae` with a heavier divergence: assumes that the causes of an image are independent, and pays with detail
 for dimensions that are. Axes that a policy moves together (the joints of an arm) are not independent in the
 data, and small objects are the detail that is lost first. How much beta means depends on sigma: with a learned
-one the likelihood follows the contrast of the scene.
+one the likelihood follows the contrast of the scene. With a `capacity` C the second term is
+\beta\,|D_\mathrm{KL} - C\,t|, t the share of training that is done (Burgess et al. 2018, 1804.03599).
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,17 @@ from srl_bench.registry import method
 @method("beta_vae")
 @dataclass(frozen=True)
 class BetaVAE(Method):
-    """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise (0: learned)."""
+    """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise (0: learned).
+
+    With a `capacity` in nats (25, say, with a beta of 100 or more) there is no warm-up: the capacity rises instead.
+    """
 
     beta: float = 4.0
     sigma: float = 0.0
     warmup: float = 0.2
+    capacity: float = 0.0
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction and weighted divergence."""
-        return Reconstruction(likelihood="gaussian", sigma=self.sigma) + Warmup(self.beta, self.warmup) * KL()
+        weight = self.beta if self.capacity else Warmup(self.beta, self.warmup)
+        return Reconstruction(likelihood="gaussian", sigma=self.sigma) + weight * KL(capacity=self.capacity)

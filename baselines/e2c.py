@@ -22,7 +22,10 @@ from srl_bench.registry import method
 @method("e2c")
 @dataclass(frozen=True)
 class E2C(Method):
-    """Options: `weight` of the transition's divergence; `transition`, "local" or "global"; `sigma` as in `vae`."""
+    """Options: `weight` of the transition's divergence; `sigma` and `warmup` as in `vae`; the kind of `transition`.
+
+    It is "local", "global" or "nonlinear".
+    """
 
     weight: float = 0.25
     transition: str = "local"

@@ -19,11 +19,16 @@ from srl_bench.registry import method
 @method("forward")
 @dataclass(frozen=True)
 class Forward(Method):
-    """Options: `weight` of the forward term, and the `kind` of its model, "linear" or "mlp"."""
+    """Options: `weight` of the forward term, the `kind` of its model, "linear" or "mlp", and its `target`.
+
+    The gradient flows into the target ("gradient") or not ("detach"), or the target is that of a moving average of
+    the encoder ("average").
+    """
 
     weight: float = 1.0
     kind: str = "linear"
+    target: str = "gradient"
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus forward prediction."""
-        return Reconstruction() + self.weight * ForwardLoss(kind=self.kind)
+        return Reconstruction() + self.weight * ForwardLoss(kind=self.kind, target=self.target)

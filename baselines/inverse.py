@@ -17,10 +17,14 @@ from srl_bench.registry import method
 @method("inverse")
 @dataclass(frozen=True)
 class Inverse(Method):
-    """Options: the `kind` of the model that recovers the action, "linear" or "mlp"."""
+    """Options: the `kind` of the model that recovers the action, "linear" or "mlp", and its `likelihood`.
+
+    The latter is for continuous actions: "mse", "gaussian" or "mixture".
+    """
 
     kind: str = "mlp"
+    likelihood: str = "mse"
 
     def objective(self, state_dim: int) -> Loss:
         """Return the action's cross-entropy (discrete) or squared error (continuous)."""
-        return InverseLoss(kind=self.kind)
+        return InverseLoss(kind=self.kind, likelihood=self.likelihood)

@@ -5,12 +5,13 @@ r"""Learning to poke (Agrawal, Nair, Abbeel, Malik & Levine 2016, 1606.07419).
 
 Assumes that what the action changes, and is changed by predictably, is the state. The inverse model holds the
 state open; the forward model, in the same space and with a gradient into both states, removes what cannot be
-predicted. What no action moves is lost, and the paper's bins of poke positions are replaced by the action as it is.
+predicted. Continuous actions are binned, dimension by dimension, each bin given those before it, as the paper bins
+place, angle and length of a poke. What no action moves is lost.
 """
 
 from dataclasses import dataclass
 
-from srl_bench.losses.dynamics import Forward, Inverse
+from srl_bench.losses.dynamics import FactorisedInverse, Forward
 from srl_bench.method import Method
 from srl_bench.objective import Objective
 from srl_bench.registry import method
@@ -19,11 +20,12 @@ from srl_bench.registry import method
 @method("poke")
 @dataclass(frozen=True)
 class Poke(Method):
-    """Options: `weight` of the forward model, and the `kind` of both models, "linear" or "mlp"."""
+    """Options: `weight` of the forward model, its `kind`, "linear" or "mlp", and the `bins` of a continuous action."""
 
     weight: float = 0.1
     kind: str = "mlp"
+    bins: int = 15
 
     def objective(self, state_dim: int) -> Objective:
         """Return inverse model plus forward model."""
-        return Inverse(kind=self.kind) + self.weight * Forward(kind=self.kind, norm="l1")
+        return FactorisedInverse(bins=self.bins) + self.weight * Forward(kind=self.kind, norm="l1")

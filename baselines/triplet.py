@@ -1,4 +1,4 @@
-r"""Time-contrastive triplets of a single view (Sermanet et al. 2018, 1704.06888).
+r"""Time-contrastive triplets (Sermanet et al. 2018, 1704.06888).
 
     \mathcal{L} = \mathbb{E}\left[\lVert \bar s_t - \bar s_{t^+} \rVert^2
                 - \lVert \bar s_t - \bar s_{t^-} \rVert^2 + \alpha\right]_+, \quad \bar s = s / \lVert s \rVert,
@@ -20,12 +20,16 @@ from srl_bench.registry import method
 @method("triplet")
 @dataclass(frozen=True)
 class Triplet(Method):
-    """Options: the `margin`, the `window` of positives in steps, and whether to `normalize` the states."""
+    """Options: the `margin`, the `window` of positives in steps, and whether to `normalize` the states.
+
+    With `multi_view` a positive is the same moment seen by a second camera; the data must have two.
+    """
 
     margin: float = 0.2
     window: int = 2
     normalize: bool = True
+    multi_view: bool = False
 
     def objective(self, state_dim: int) -> Loss:
         """Return the triplets' hinge loss."""
-        return TripletLoss(margin=self.margin, window=self.window, normalize=self.normalize)
+        return TripletLoss(margin=self.margin, window=self.window, normalize=self.normalize, multi_view=self.multi_view)

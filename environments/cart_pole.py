@@ -56,10 +56,10 @@ class CartPolePixels(Mechanism):
     """
 
     factors: tuple[Factor, ...] = (
-        Factor("cart_x", "m", -RAIL, RAIL),
-        Factor("cart_velocity", "m/s", -5.0, 5.0, observable="stack"),
-        Factor("pole_angle", "rad", -math.pi, math.pi, kind="angular"),
-        Factor("pole_velocity", "rad/s", -10.0, 10.0, observable="stack"),
+        Factor("cart_x", "m", -RAIL, RAIL, proprioceptive=True),
+        Factor("cart_velocity", "m/s", -5.0, 5.0, observable="stack", proprioceptive=True),
+        Factor("pole_angle", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
+        Factor("pole_velocity", "rad/s", -10.0, 10.0, observable="stack", proprioceptive=True),
     )
     cameras = {
         "front": Camera((0.0, -6.0, 1.9), (0.0, 0.0, 1.25), (0.0, 0.0, 1.0), 40.0, 3.0, 12.0),

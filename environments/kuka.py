@@ -40,7 +40,7 @@ BASE_COLOUR = (0.2, 0.2, 0.2, 1.0)
 def tip_factors(low: Vector, high: Vector) -> tuple[Factor, ...]:
     """Return the factors of a tip that is sent to places within a box."""
     return tuple(
-        Factor(f"ee_{axis}", "m", start - OVERSHOOT, end + OVERSHOOT, tolerance=float("inf"))
+        Factor(f"ee_{axis}", "m", start - OVERSHOOT, end + OVERSHOOT, tolerance=float("inf"), proprioceptive=True)
         for axis, start, end in zip("xyz", low, high, strict=True)
     )
 
@@ -54,7 +54,9 @@ JAMMED = ((-1.3, 1.3), (-0.2, 2.1), (-1.9, 1.9), (-2.1, 2.1), (-1.9, 1.9), (-0.1
 ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.5, 1.5)}
 # contact can force a joint beyond its limit by this much (rad)
 GIVE = 0.1
-JOINT_FACTORS = tuple(Factor(f"joint_{i + 1}", "rad", -limit, limit) for i, limit in enumerate(JOINT_LIMITS))
+JOINT_FACTORS = tuple(
+    Factor(f"joint_{i + 1}", "rad", -limit, limit, proprioceptive=True) for i, limit in enumerate(JOINT_LIMITS)
+)
 
 
 class KukaArm(SimulatorEnv):

@@ -34,8 +34,8 @@ WALL_COLOUR = (0.45, 0.32, 0.24, 1.0)
 TARGET_COLOUR = (0.90, 0.12, 0.12, 1.0)
 
 ROBOT_FACTORS = (
-    Factor("robot_x", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
-    Factor("robot_y", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN),
+    Factor("robot_x", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN, proprioceptive=True),
+    Factor("robot_y", "m", ROBOT_MARGIN, ARENA - ROBOT_MARGIN, proprioceptive=True),
 )
 TARGET_FACTORS = (
     Factor("target_x", "m", TARGET_MARGIN, ARENA - TARGET_MARGIN, scope="episode"),

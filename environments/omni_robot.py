@@ -49,9 +49,9 @@ class OmniRobot(MobileRobot):
     """
 
     factors = (
-        Factor("robot_x", "m", -ROBOT_HALF, ROBOT_HALF),
-        Factor("robot_y", "m", -ROBOT_HALF, ROBOT_HALF),
-        Factor("robot_heading", "rad", -math.pi, math.pi, kind="angular"),
+        Factor("robot_x", "m", -ROBOT_HALF, ROBOT_HALF, proprioceptive=True),
+        Factor("robot_y", "m", -ROBOT_HALF, ROBOT_HALF, proprioceptive=True),
+        Factor("robot_heading", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
         Factor("target_x", "m", -GOAL_HALF, GOAL_HALF, scope="episode"),
         Factor("target_y", "m", -GOAL_HALF, GOAL_HALF, scope="episode"),
     )

@@ -38,8 +38,8 @@ class PendulumPixels(Mechanism):
     """
 
     factors = (
-        Factor("angle", "rad", -math.pi, math.pi, kind="angular"),
-        Factor("angular_velocity", "rad/s", -MAX_SPEED, MAX_SPEED, observable="stack"),
+        Factor("angle", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
+        Factor("angular_velocity", "rad/s", -MAX_SPEED, MAX_SPEED, observable="stack", proprioceptive=True),
     )
     cameras = {
         "front": Camera((0.0, -4.6, 1.5), (0.0, 0.0, 1.16), (0.0, 0.0, 1.0), 31.0, 2.5, 9.0),

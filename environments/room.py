@@ -56,8 +56,8 @@ def _factors(objects: int) -> tuple[Factor, ...]:
         low, high = OBJECT_MARGIN, ROOM - OBJECT_MARGIN
         return tuple(Factor(f"{name}_{axis}", "m", low, high, scope="episode", observable="stack") for axis in "xy")
 
-    table = [Factor(f"robot_{axis}", "m", CAMERA_MARGIN, ROOM - CAMERA_MARGIN) for axis in "xy"]
-    table += [Factor("robot_yaw", "rad", -math.pi, math.pi, kind="angular"), *place("goal")]
+    table = [Factor(f"robot_{axis}", "m", CAMERA_MARGIN, ROOM - CAMERA_MARGIN, proprioceptive=True) for axis in "xy"]
+    table += [Factor("robot_yaw", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True), *place("goal")]
     for index in range(1, objects + 1):
         shape = Factor(f"object_{index}_shape", "", 0, 2, kind="categorical", scope="episode", observable="stack")
         table += [*place(f"object_{index}"), shape]

@@ -93,10 +93,10 @@ class SlotCar(SimulatorEnv):
     """
 
     factors = (
-        Factor("car_position", "rad", -math.pi, math.pi, kind="angular"),
+        Factor("car_position", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
         Factor("other_position", "rad", -math.pi, math.pi, kind="angular", role="distractor"),
-        Factor("car_x", "m", -0.54, 0.54, tolerance=math.inf),
-        Factor("car_y", "m", -0.48, 0.48, tolerance=math.inf),
+        Factor("car_x", "m", -0.54, 0.54, tolerance=math.inf, proprioceptive=True),
+        Factor("car_y", "m", -0.48, 0.48, tolerance=math.inf, proprioceptive=True),
     )
     cameras = {
         "top": Camera((0.0, 0.0, 3.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 27.5, 1.0, 4.0),

@@ -18,7 +18,10 @@ from srl_bench.rollouts import Rollouts
 
 FIELDS = ("obs", "next_obs", "action", "reward", "terminated", "episode", "step", "factors")
 WINDOW_FIELDS = ("observations", "actions", "rewards", "states")
-STATE_FIELDS = frozenset({"state", "next_state", "states", "mean", "next_mean", "logvar", "next_logvar"})
+STATE_FIELDS = frozenset(
+    {"state", "next_state", "states", "target_state", "target_next_state"}
+    | {"mean", "next_mean", "logvar", "next_logvar"}
+)
 
 
 class ResidentData:
@@ -33,6 +36,7 @@ class ResidentData:
         self.n_actions = rollouts.n_actions
         frames = torch.from_numpy(rollouts.observations)
         self.frames = frames.to(device) if fits(frames.nbytes, device) else frames
+        self.views = None if rollouts.views is None else torch.from_numpy(rollouts.views)
         self.fields = {
             "action": torch.from_numpy(rollouts.actions).to(device),
             "reward": torch.from_numpy(rollouts.rewards).to(device),
@@ -61,9 +65,20 @@ class ResidentData:
         torch.index_select(self.frames, 0, rows.to(raw.device), out=raw)
         return images.copy_(raw.to(self.device).permute(0, 3, 1, 2)).mul_(1 / 255)
 
-    def other_images(self, rows: Tensor) -> Tensor:
-        """Return the same in memory of its own."""
-        raw = self.frames.index_select(0, rows.to(self.frames.device)).to(self.device)
+    def other_images(self, rows: Tensor, view: int = 0) -> Tensor:
+        """Return the same in memory of its own, or what another camera saw.
+
+        Raises:
+            DataError: there is no such camera.
+        """
+        frames = self.frames
+        if view:
+            if self.views is None or self.views.shape[1] < view:
+                raise DataError(
+                    f"a loss reads camera {view + 1} of each moment; record with as many cameras: --set views=..."
+                )
+            frames = self.views[:, view - 1]
+        raw = frames.index_select(0, rows.to(frames.device)).to(self.device)
         return raw.permute(0, 3, 1, 2).float().mul_(1 / 255)
 
 
@@ -101,12 +116,14 @@ class Batch:
         *,
         horizon: int = 1,
         precision: torch.dtype = torch.float32,
+        target: EncoderNetwork | None = None,
     ) -> None:
         self._data = data
         self._rows = rows
         self._network = network
         self.horizon = horizon
         self.precision = precision
+        self._target = target
         self.device = data.device
         self.encodings: list[Tensor] = []
 
@@ -165,8 +182,11 @@ class Batch:
         """Mean and log-variance of all frames of the batch: the one pass through the encoder."""
         return self._encode(self._images)
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+        with self._autocast():
             mean, logvar = self._network(images)
         self.encodings += [mean] if logvar is None else [mean, logvar]
         return mean, logvar
@@ -181,6 +201,10 @@ class Batch:
     def encode_rows(self, rows: Tensor) -> Tensor:
         """Return the states (N, d) of other rows (N,) of the data."""
         return self.encode(self._data.other_images(rows))
+
+    def encode_view(self, rows: Tensor, view: int = 1) -> Tensor:
+        """Return the states (N, d) of rows (N,) of the data as another camera saw them, the second by default."""
+        return self.encode(self._data.other_images(rows, view))
 
     @property
     def row(self) -> Tensor:
@@ -208,6 +232,23 @@ class Batch:
     @property
     def states(self) -> Tensor:
         return self._by_window(self._states)
+
+    @cached_property
+    def _target_states(self) -> Tensor:
+        if self._target is None:
+            raise DataError("a loss reads states of the target network; give its class a `target_rate`.")
+        with torch.no_grad(), self._autocast():
+            return self._target(self._images)[0]
+
+    @property
+    def target_state(self) -> Tensor:
+        """(B, d) as the target network sees obs, without gradient."""
+        return self._target_states[: len(self)]
+
+    @property
+    def target_next_state(self) -> Tensor:
+        """(B, d) as the target network sees next_obs, without gradient."""
+        return self._next(self._target_states)
 
     @property
     def memory(self) -> Memory | None:
@@ -267,7 +308,7 @@ class _BatchOfSlice(Batch):
         if name in ("_whole", "_part", "_detach", "_cut"):
             return object.__getattribute__(self, name)
         value = getattr(self._whole, name)
-        if name in ("encode", "encode_rows"):
+        if name in ("encode", "encode_rows", "encode_view"):
             return lambda given: self._cut(value(given))
         return self._cut(value) if name in STATE_FIELDS else value
 

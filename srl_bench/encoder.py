@@ -49,6 +49,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.zeros(self.state_dim))
         self.register_buffer("std", torch.ones(self.state_dim))
         self.requires_grad_(False)
+        self.zero_grad(set_to_none=True)
         self.train(False)
         # One memory layout, so that a trained and a reloaded encoder give the same bits.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,7 +79,6 @@ class Encoder(nn.Module):
         """The device that holds the weights."""
         return self.mean.device
 
-    @torch.no_grad()
     def forward(self, observations: Tensor) -> Tensor:
         """Return standardised states (B, d) of float images (B, C, H, W) in [0, 1] or vectors (B, K).
 

@@ -16,8 +16,9 @@ class Factor:
 
     `scope` says whether the factor changes within an episode; `observable` whether one frame shows it
     ("frame"), several frames do ("stack"), or none ("never", e.g. a mass). A categorical factor takes the
-    integers from low to high. A simulator that is put into a state reads each factor back to within its
-    `tolerance`, which is infinite for one that follows from the others.
+    integers from low to high. What a robot knows of itself, such as its joints, is `proprioceptive`. A simulator
+    that is put into a state reads each factor back to within its `tolerance`, which is infinite for one that
+    follows from the others.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Factor:
     role: Literal["task", "distractor", "nuisance"] = "task"
     observable: Literal["frame", "stack", "never"] = "frame"
     tolerance: float = 1e-9
+    proprioceptive: bool = False
 
     def sample(self, rng: np.random.Generator) -> float:
         """Draw a value uniformly from the range."""

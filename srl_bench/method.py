@@ -31,6 +31,8 @@ class Method:
     """What the encoder reads: images, or the simulator's factor vector."""
     learning_rate: ClassVar[float] = 1e-3
     """Default step size of Adam."""
+    clip: ClassVar[float | None] = None
+    """Largest norm of a step's gradient, None for any; recurrent methods need one."""
     head: ClassVar[Literal["linear", "none"]] = "linear"
     """What stands between body and state; "none" where the features of the body are the state."""
 
@@ -69,6 +71,8 @@ class Method:
         total, values = objective(batch, progress)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], self.clip)
         optimizer.step()
         return total, values
 

@@ -39,6 +39,9 @@ class Spec:
         reward_values: the distinct rewards of the training transitions, ascending.
         reward_mean, reward_std: of the training transitions.
         factor_mean, factor_std: of the training rows, (K,); for losses that may see the ground truth.
+        proprioception: (N, P) the standardised factors of the training rows that the robot knows of itself.
+        rows: (N,) the training rows.
+        teacher: the frozen encoder of the loss's `teacher` method.
     """
 
     state_dim: int
@@ -51,6 +54,9 @@ class Spec:
     reward_std: float = 1.0
     factor_mean: tuple[float, ...] = ()
     factor_std: tuple[float, ...] = ()
+    proprioception: Tensor | None = None
+    rows: Tensor | None = None
+    teacher: nn.Module | None = None
     _shared: dict[tuple, nn.Module] = field(default_factory=dict, repr=False, compare=False)
     _slice: tuple[int, int] = (0, 0)
 
@@ -86,6 +92,10 @@ class Loss(nn.Module):
     """Whether the loss needs a Gaussian over states (`batch.mean`, `batch.logvar`)."""
     reward_oversampling: ClassVar[float] = 0.0
     """Share of every minibatch to draw from transitions with another reward than the most frequent."""
+    target_rate: ClassVar[float] = 0.0
+    """Share of the encoder's weights that a target network takes over at every step (`batch.target_state`)."""
+    teacher: ClassVar[str] = ""
+    """A method whose encoder is trained first, and then frozen as `spec.teacher`."""
     prevents_collapse: ClassVar[bool] = True
     """Whether a constant state is not already optimal for the loss alone."""
 
@@ -308,6 +318,24 @@ class Objective:
         return max(2 if "next_obs" in self.needs else 1, *(term.loss.horizon for term in self.terms))
 
     @property
+    def target_rate(self) -> float:
+        """Rate of the target network that the terms share, 0 if none needs one.
+
+        Raises:
+            ConfigError: two terms ask for different ones.
+        """
+        return _only({term.loss.target_rate for term in self.terms} - {0.0}, "target rates", self) or 0.0
+
+    @property
+    def teacher(self) -> str:
+        """The method that trains the terms' teacher, "" if none needs one.
+
+        Raises:
+            ConfigError: two terms ask for different ones.
+        """
+        return _only({term.loss.teacher for term in self.terms} - {""}, "teachers", self) or ""
+
+    @property
     def variational(self) -> bool:
         """Whether a term needs a Gaussian over states."""
         return any(term.loss.variational for term in self.terms)
@@ -322,6 +350,12 @@ class Objective:
         if any(memory != wanted[0] for memory in wanted):
             raise ConfigError(f"the terms of {self} train different memories; an encoder has one.")
         return wanted[0] if wanted else None
+
+
+def _only(wanted: set[Any], what: str, objective: Objective) -> Any:
+    if len(wanted) > 1:
+        raise ConfigError(f"the terms of {objective} ask for different {what}: {', '.join(map(str, wanted))}.")
+    return next(iter(wanted), None)
 
 
 def _signed_sum(terms: list[str]) -> str:

@@ -6,6 +6,7 @@ included, so a run that was interrupted and resumed draws what an uninterrupted 
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import time
@@ -145,6 +146,8 @@ class Trainer:
         rewards = rollouts.rewards[self.rows]
         self.minority = self.rows[rewards != _most_frequent(rewards)]
         factors = rollouts.factors[rollouts.split == 0]
+        deviations = np.where(factors.std(0) < 1e-8, 1.0, factors.std(0))
+        own = [index for index, factor in enumerate(rollouts.factor_table) if factor.proprioceptive]
         mean, std = pixel_statistics(_training_images(rollouts))
         spec = Spec(
             state_dim=network.state_dim,
@@ -156,19 +159,29 @@ class Trainer:
             reward_mean=float(rewards.mean()),
             reward_std=float(rewards.std()) or 1.0,
             factor_mean=tuple(factors.mean(0).tolist()),
-            factor_std=tuple(np.where(factors.std(0) < 1e-8, 1.0, factors.std(0)).tolist()),
+            factor_std=tuple(deviations.tolist()),
+            proprioception=torch.from_numpy(((factors - factors.mean(0)) / deviations)[:, own].astype(np.float32)),
+            rows=torch.from_numpy(np.flatnonzero(rollouts.split == 0)),
+            teacher=self._teacher(objective.teacher, rollouts),
         )
         if not any(term.loss.prevents_collapse for term in objective):
             warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = BuiltObjective(objective, spec).to(self.device)
         self.oversampling = max(term.loss.reward_oversampling for term in objective)
-        parameters = [*self.network.parameters(), *self.objective.parameters()]
+        parameters = [p for module in (self.network, self.objective) for p in module.parameters() if p.requires_grad]
+        self.target_rate = objective.target_rate
+        self.target = copy.deepcopy(self.network).requires_grad_(False) if self.target_rate else None
         self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
         self.step = 0
         self.best = float("inf")
         self.best_weights: dict[str, Tensor] = {}
         self.log: list[dict[str, Any]] = []
+
+    def _teacher(self, method: str, rollouts: Rollouts) -> Encoder | None:
+        """Return the frozen encoder of a method, trained with the same settings before anything else."""
+        folder = self.folder / "teacher" if self.folder is not None else None
+        return pretrain(method, rollouts, out=folder, config=self.config) if method else None
 
     def run(self) -> None:
         """Train to the last step and leave the chosen weights in the network."""
@@ -186,6 +199,7 @@ class Trainer:
                     self.optimizer,
                     self._progress(),
                 )
+                self._follow()
                 for label, value in values.items():
                     running[label] = running.get(label, 0.0) + value.detach()
                 self.step += 1
@@ -201,6 +215,12 @@ class Trainer:
                     running, since = {}, (time.perf_counter(), self.step)
         if self.config.keep == "best":
             self.network.load_state_dict(self.best_weights)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the target network towards the encoder."""
+        if self.target is not None:
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.network.parameters()), self.target_rate)
 
     def _progress(self) -> float:
         return self.step / self.config.steps
@@ -231,6 +251,7 @@ class Trainer:
             self.network,
             horizon=self.horizon,
             precision=self.precision,
+            target=self.target,
         )
 
     def _validate(self, trained: dict[str, float], speed: float) -> None:
@@ -288,6 +309,8 @@ class Trainer:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best_weights.items()}
+        if self.target is not None:
+            tensors |= {f"target.{name}": value for name, value in self.target.state_dict().items()}
         optimizer = self.optimizer.state_dict()
         for index, state in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -319,6 +342,8 @@ class Trainer:
 
         self.network.load_state_dict(part("network."))
         self.objective.load_state_dict(part("objective."))
+        if self.target is not None:
+            self.target.load_state_dict(part("target."))
         self.best_weights = part("best.")
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in part("optimizer.").items():

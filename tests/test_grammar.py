@@ -79,7 +79,7 @@ def test_a_sum_is_read_term_by_term():
     objective = parse("reconstruction[:14] + 2 * Inverse(kind='linear')[14:16] - 0.1*temporal_coherence")
     assert facts(objective) == [
         (Reconstruction, {"likelihood": "mse", "sigma": 0.0, "foreground": 0.0}, 1.0, None, 14),
-        (Inverse, {"kind": "linear", "hidden": 128}, 2.0, 14, 16),
+        (Inverse, {"kind": "linear", "hidden": 128, "likelihood": "mse", "components": 5}, 2.0, 14, 16),
         (TemporalCoherence, {}, -0.1, None, None),
     ]
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from srl_bench import losses
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError
+from srl_bench.losses.autoencoding import decode
 from srl_bench.losses.denoising import corrupt
 from srl_bench.losses.e2c import E2CTransition
 from srl_bench.losses.episodes import EpisodeIndependence
@@ -117,7 +118,8 @@ def test_the_loss_falls_by_a_third_on_512_samples(on_512_samples, name):
     episode_prior (0.53), and 0.7 nats for vae, beta_vae and e2c.
     """
     result = on_512_samples(name)
-    scale = 0.5 * 48 * 48 * 3 if "kl" in result.first else result.first["total"]
+    likelihood = {"kl", "sequence_bound"} & set(result.first) and "perceptual_reconstruction" not in result.first
+    scale = 0.5 * 48 * 48 * 3 if likelihood else result.first["total"]
     assert result.first["total"] - result.last["total"] > 0.3 * scale
 
 
@@ -127,6 +129,9 @@ def test_every_parameter_receives_a_gradient(blobs, name):
     total, _ = trainer.objective(trainer._batch(trainer._sample(0), 0), 1.0)
     total.backward()
     parameters = {**dict(trainer.network.named_parameters()), **dict(trainer.objective.named_parameters())}
+    frozen = {key for key, p in parameters.items() if not p.requires_grad}
+    assert all("features" in key and parameters[key].grad is None for key in frozen)  # a teacher's
+    parameters = {key: p for key, p in parameters.items() if key not in frozen}
     assert [key for key, p in parameters.items() if p.grad is None or not p.grad.any()] == []
     assert {id(p) for group in trainer.optimizer.param_groups for p in group["params"]} == set(
         map(id, parameters.values())
@@ -209,7 +214,7 @@ def test_reconstruction_finds_what_moves(on_512_samples, name):
     loss = trainer.objective.losses[0]
     batch = trainer._batch(trainer.rows[::8], 0)
     with torch.no_grad():
-        error = losses.pixel_mse(loss.decode(batch, batch.mean), batch.obs).mean()
+        error = losses.pixel_mse(decode(loss.decoder, batch, batch.mean), batch.obs).mean()
         baseline = losses.pixel_mse(loss.decoder.mean, batch.obs).mean()
     assert error < 0.75 * baseline
     assert result.r2[:2].min() > 0.25
@@ -296,7 +301,8 @@ def test_joint_models_find_the_agent(on_512_samples, name):
     """Measured: R2 .83 to .95 (poke) and .43 to .91 (icm) for the agent; cross-entropy .04 to .12."""
     result = on_512_samples(name)
     assert result.r2[:2].min() > 0.25
-    assert result.last["inverse"] < 0.5 * math.log(4)
+    inverse = next(value for label, value in result.last.items() if "inverse" in label)
+    assert inverse < 0.5 * math.log(4)
 
 
 def test_icm_weighs_inverse_and_forward_model():

@@ -10,8 +10,8 @@ STEP = 0.2
 WALL = 0.8
 MOVES = np.array([[STEP, 0.0], [-STEP, 0.0], [0.0, STEP], [0.0, -STEP]])
 FACTORS = [
-    Factor("agent_x", "m", -WALL, WALL),
-    Factor("agent_y", "m", -WALL, WALL),
+    Factor("agent_x", "m", -WALL, WALL, proprioceptive=True),
+    Factor("agent_y", "m", -WALL, WALL, proprioceptive=True),
     Factor("target_x", "m", -WALL, WALL, scope="episode"),
     Factor("target_y", "m", -WALL, WALL, scope="episode"),
 ]

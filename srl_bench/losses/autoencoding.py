@@ -76,16 +76,11 @@ class Reconstruction(Loss):
         self.pixel_variance = spec.pixel_std**2
         self.register_buffer("background", spec.pixel_mean, persistent=False)
         if self.likelihood == "gaussian" and self.sigma == 0:
-            self.deviation = spec.shared("deviation", lambda: Deviation(spec.pixel_std))
+            self.deviation = shared_deviation(spec)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the reconstruction error of o_t."""
-        return self.error(self.decode(batch, batch.state), batch.obs)
-
-    def decode(self, batch: Batch, state: Tensor) -> Tensor:
-        """Return (B, C, H, W) the image decoded from a state, at the precision of the batch."""
-        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=batch.precision == torch.bfloat16):
-            return self.decoder(state).float()
+        return self.error(decode(self.decoder, batch, batch.state), batch.obs)
 
     def error(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return (B,) the error of predicted images under the chosen likelihood."""
@@ -94,6 +89,12 @@ class Reconstruction(Loss):
         if self.likelihood == "mse":
             return pixel_mse(prediction, target) / self.pixel_variance
         return pixel_nll(prediction, target, self.sigma or self.deviation())
+
+
+def decode(decoder: nn.Module, batch: Batch, state: Tensor) -> Tensor:
+    """Return (B, C, H, W) the image decoded from a state, at the precision of the batch."""
+    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=batch.precision == torch.bfloat16):
+        return decoder(state).float()
 
 
 class Deviation(nn.Module):
@@ -116,3 +117,8 @@ def shared_decoder(spec: Spec) -> nn.Module:
             memory_format=torch.channels_last  # type: ignore[call-overload]
         ),
     )
+
+
+def shared_deviation(spec: Spec) -> nn.Module:
+    """Return the learned deviation that all likelihoods on one slice of the state share."""
+    return spec.shared("deviation", lambda: Deviation(spec.pixel_std))

@@ -19,17 +19,19 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 
 
 
 class Triplet(Loss):
-    """Time-contrastive triplets of one view (Sermanet et al. 2018, 1704.06888).
+    """Time-contrastive triplets (Sermanet et al. 2018, 1704.06888).
 
-    The positive is at most `window` steps from the anchor, the negative of the same episode and more than twice
-    as far, so that no negative is as good as a positive. With `normalize` distances are between directions, for
-    which the margin is made; the state itself is handed on as it is. A constant state has the margin as its loss.
-    It costs a pass of its own through the encoder.
+    Of a single view: the positive is at most `window` steps from the anchor, the negative of the same episode and more
+    than twice as far, so that no negative is as good as a positive. With `multi_view` the positive is the same moment
+    seen by the second camera of the recording, whatever is near in time. With `normalize` distances are between
+    directions, for which the margin is made; the state itself is handed on as it is. A constant state has the
+    margin as its loss. It costs a pass of its own through the encoder.
     """
 
     margin: float = 0.2
     window: int = 2
     normalize: bool = True
+    multi_view: bool = False
 
     needs = ("obs",)
     symbol = r"\mathbb{E}\left[\lVert s_t - s_{t^+} \rVert^2 - \lVert s_t - s_{t^-} \rVert^2 + \alpha\right]_+"
@@ -40,10 +42,14 @@ class Triplet(Loss):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the loss of each anchor, 0 for those whose episode is too short for a triplet."""
-        positive, has_positive = near(batch.row, *batch.episode_rows, self.window)
-        negative, has_negative = far(batch.row, *batch.episode_rows, 2 * self.window)
-        states = torch.cat([batch.state, batch.encode_rows(torch.cat([positive, negative]))])
+        negative, exists = far(batch.row, *batch.episode_rows, 2 * self.window)
+        if self.multi_view:
+            others = torch.cat([batch.encode_view(batch.row), batch.encode_rows(negative)])
+        else:
+            positive, has_positive = near(batch.row, *batch.episode_rows, self.window)
+            others, exists = batch.encode_rows(torch.cat([positive, negative])), exists & has_positive
+        states = torch.cat([batch.state, others])
         if self.normalize:
             states = functional.normalize(states, dim=-1)
         anchors, positives, negatives = states.chunk(3)
-        return triplet(anchors, positives, negatives, self.margin) * (has_positive & has_negative)
+        return triplet(anchors, positives, negatives, self.margin) * exists

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srl_bench.batch import Batch
 from srl_bench.errors import ConfigError
-from srl_bench.losses.autoencoding import Reconstruction
+from srl_bench.losses.autoencoding import Reconstruction, decode
 from srl_bench.objective import Spec
 
 AMOUNTS = {"rectangle": 0.5, "noise": 0.1, "dropout": 0.2}
@@ -75,4 +75,4 @@ class Denoising(Reconstruction):
         """Return (B,) the reconstruction error of o_t."""
         amount = self.amount or AMOUNTS[self.corruption]
         corrupted = corrupt(batch.obs, self.get_buffer("hidden"), self.corruption, amount)
-        return self.error(self.decode(batch, batch.encode(corrupted)), batch.obs)
+        return self.error(decode(self.decoder, batch, batch.encode(corrupted)), batch.obs)

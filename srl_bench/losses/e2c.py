@@ -1,7 +1,7 @@
 """Embed to control: a locally linear transition between Gaussian states (Watter et al. 2015).
 
 The next state is predicted as A s + B a + c with A = I + v r^T, where v, r, B and c depend on s ("local") or
-are the same everywhere ("global").
+are the same everywhere ("global", for any A), or by a network without structure ("nonlinear").
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from srl_bench.batch import Batch
 from srl_bench.errors import ConfigError
-from srl_bench.losses.autoencoding import Reconstruction
+from srl_bench.losses.autoencoding import Reconstruction, decode
+from srl_bench.losses.variational import gaussian_kl_per_sample
 from srl_bench.nets.heads import mlp
 from srl_bench.objective import Loss, Spec
 
@@ -102,7 +103,29 @@ class GlobalTransition(nn.Module):
         return dense_kl_per_sample(mean, batch.logvar, self.a, batch.next_mean, batch.next_logvar)
 
 
-TRANSITIONS = {"local": LocalTransition, "global": GlobalTransition}
+class NonlinearTransition(nn.Module):
+    """s' ~ N(s + f(s, a), diag(exp l(s, a))), both by one network."""
+
+    def __init__(self, state_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.net = mlp([state_dim + action_dim, HIDDEN, HIDDEN, 2 * state_dim])
+
+    def gaussian(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance (B, d) of the next state."""
+        step, logvar = self.net(torch.cat([state, action], dim=1)).chunk(2, dim=1)
+        return state + step, logvar.clamp(-10, 4)
+
+    def predict(self, state: Tensor, at: Tensor, action: Tensor) -> Tensor:
+        """Return (B, d) the mean of the next state; nothing is linearised, so `at` makes no difference."""
+        return self.gaussian(state, action)[0]
+
+    def divergence(self, batch: Batch) -> Tensor:
+        """Return (B,) the divergence of the predicted Gaussian from the encoded one."""
+        mean, logvar = self.gaussian(batch.mean, batch.action_vector)
+        return gaussian_kl_per_sample(mean, logvar, batch.next_mean, batch.next_logvar)
+
+
+TRANSITIONS = {"local": LocalTransition, "global": GlobalTransition, "nonlinear": NonlinearTransition}
 
 
 def _shared_transition(kind: str, spec: Spec) -> nn.Module:
@@ -111,7 +134,7 @@ def _shared_transition(kind: str, spec: Spec) -> nn.Module:
 
 def _check_transition(kind: str) -> None:
     if kind not in TRANSITIONS:
-        raise ConfigError(f"the transition is 'local' or 'global', not {kind!r}.")
+        raise ConfigError(f"the transition is 'local', 'global' or 'nonlinear', not {kind!r}.")
 
 
 class NextReconstruction(Reconstruction):
@@ -134,7 +157,7 @@ class NextReconstruction(Reconstruction):
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the reconstruction error of o_{t+1}."""
         predicted = self.model.predict(batch.state, batch.state, batch.action_vector)  # type: ignore[operator]
-        return self.error(self.decode(batch, predicted), batch.next_obs)
+        return self.error(decode(self.decoder, batch, predicted), batch.next_obs)
 
 
 class E2CTransition(Loss):

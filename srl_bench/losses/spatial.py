@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srl_bench.batch import Batch
 from srl_bench.errors import ConfigError
-from srl_bench.losses.autoencoding import Reconstruction, foreground_error
+from srl_bench.losses.autoencoding import decode, foreground_error
 from srl_bench.nets.heads import PointDecoder
-from srl_bench.objective import Spec
+from srl_bench.objective import Loss, Spec
 
 GRID = 16
 
 
-class SpatialReconstruction(Reconstruction):
+class SpatialReconstruction(Loss):
     """Decode the observation from a state of feature points (x_1, y_1, ..., x_n, y_n).
 
-    The `decoder` "linear" is that of Finn et al. 2016 (1509.06113): one linear layer to a grey image of 16 x 16,
+    The `decoder_kind` "linear" is that of Finn et al. 2016 (1509.06113): one linear layer to a grey image of 16 x 16,
     too weak to do anything but follow places. "blobs" draws a blob at each point and paints them (`PointDecoder`):
     it can say exactly where things are, and so can the points. The error is `foreground_error`: without a weight of
     their own, objects of a few pixels lose their points to the large ones.
@@ -29,36 +27,34 @@ class SpatialReconstruction(Reconstruction):
     decoder_kind: str = "blobs"
     foreground: float = 20.0
 
-    needs: ClassVar[tuple[str, ...]] = ("obs",)
+    needs = ("obs",)
     symbol = r"\mathbb{E}\,\ell_w\left(g(s_t),\, o_t\right)"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.decoder_kind not in ("blobs", "linear"):
-            raise ConfigError(f"decoder_kind must be 'blobs' or 'linear', not {self.decoder_kind!r}.")
-        if self.likelihood != "mse":
-            raise ConfigError("feature points are decoded with the likelihood 'mse'.")
+        if self.decoder_kind not in ("blobs", "linear") or self.foreground < 0:
+            raise ConfigError(
+                "decoder_kind must be 'blobs' or 'linear' and foreground not negative, not "
+                f"{self.decoder_kind!r} and {self.foreground}."
+            )
 
     def build(self, spec: Spec) -> None:
         if spec.state_dim % 2:
             raise ConfigError(f"feature points have two coordinates each; {spec.state_dim} dimensions are no points.")
-        self.register_buffer("background", spec.pixel_mean, persistent=False)
         if self.decoder_kind == "linear":
-            self.register_buffer("grey", shrunk(spec.pixel_mean[None]), persistent=False)
-            self.decoder = nn.Linear(spec.state_dim, GRID**2)
+            self.register_buffer("background", shrunk(spec.pixel_mean[None])[0])
+            self.decoder: nn.Module = nn.Linear(spec.state_dim, GRID**2)
         else:
+            self.register_buffer("background", spec.pixel_mean)
             decoder = PointDecoder(spec.state_dim // 2, spec.pixel_mean, spec.pixel_std)
             self.decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the error of o_t."""
-        if self.decoder_kind == "blobs":
-            return foreground_error(
-                self.decode(batch, batch.state), batch.obs, self.get_buffer("background"), self.foreground
-            )
-        grey = self.get_buffer("grey")
-        prediction = grey + self.decoder(batch.state).unflatten(1, (1, GRID, GRID))
-        return foreground_error(prediction, shrunk(batch.obs), grey[0], self.foreground)
+        background = self.get_buffer("background")
+        prediction, target = decode(self.decoder, batch, batch.state), batch.obs
+        if self.decoder_kind == "linear":
+            prediction, target = background + prediction.unflatten(1, (1, GRID, GRID)), shrunk(target)
+        return foreground_error(prediction, target, background, self.foreground)
 
 
 def shrunk(images: Tensor) -> Tensor:

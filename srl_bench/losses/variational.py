@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from srl_bench.batch import Batch
@@ -18,6 +21,12 @@ def gaussian_kl_per_sample(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, log
 def gaussian_kl(mean_p: Tensor, logvar_p: Tensor, mean_q: Tensor, logvar_q: Tensor) -> Tensor:
     """Return KL(p || q) of diagonal Gaussians (B, d), summed over dimensions, averaged over the batch."""
     return gaussian_kl_per_sample(mean_p, logvar_p, mean_q, logvar_q).mean()
+
+
+def gaussian_log_density(x: Tensor, mean: Tensor | float = 0.0, logvar: Tensor | float = 0.0) -> Tensor:
+    """Return log N(x; mean, diag(exp logvar)) of x (B, d), (B,); by default of the unit Gaussian."""
+    logvar = torch.as_tensor(logvar)
+    return -0.5 * ((x - mean).square() * (-logvar).exp() + logvar + math.log(2 * math.pi)).sum(-1)
 
 
 class KL(Loss):
