@@ -11,6 +11,7 @@ one the likelihood follows the contrast of the scene. With a `capacity` C the se
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.variational import KL
@@ -31,6 +32,8 @@ class BetaVAE(Method):
     sigma: float = 0.0
     warmup: float = 0.2
     capacity: float = 0.0
+
+    search: ClassVar[dict[str, Any]] = {"beta": (2.0, 20.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction and weighted divergence."""

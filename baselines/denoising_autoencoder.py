@@ -9,6 +9,7 @@ encoder sees in training only where a box is small.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.denoising import Denoising
 from srl_bench.method import Method
@@ -23,6 +24,8 @@ class DenoisingAutoencoder(Method):
 
     corruption: str = "rectangle"
     amount: float = 0.0
+
+    search: ClassVar[dict[str, Any]] = {"corruption": ["rectangle", "noise", "dropout"]}
 
     def objective(self, state_dim: int) -> Loss:
         """Return the error of the clean image, decoded from the corrupted one."""

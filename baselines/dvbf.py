@@ -11,7 +11,7 @@ annealing the noise is ignored, and where an environment is deterministic little
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from srl_bench.losses.dvbf import SequenceBound
 from srl_bench.method import Method
@@ -29,6 +29,8 @@ class DVBF(Method):
     annealing: float = 0.4
 
     clip: ClassVar[float | None] = 10.0
+
+    search: ClassVar[dict[str, Any]] = {"horizon": [4, 8, 16], "matrices": [8, 16]}
 
     def objective(self, state_dim: int) -> Loss:
         """Return the annealed bound."""

@@ -10,6 +10,7 @@ velocity, seen in single frames, breaks the first assumption.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.e2c import E2CTransition, NextReconstruction
@@ -31,6 +32,8 @@ class E2C(Method):
     transition: str = "local"
     sigma: float = 0.0
     warmup: float = 0.2
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 3.0), "transition": ["local", "global", "nonlinear"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the four terms; the two reconstructions share a decoder, the last two terms a transition."""

@@ -9,6 +9,7 @@ game the value of the loss says little: log 2 is a discriminator at chance.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.episodes import EpisodeIndependence
@@ -24,6 +25,8 @@ class EpisodePrior(Method):
 
     weight: float = 1.0
     reversal: float = 1.0
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 3.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus the discriminator's reversed cross-entropy."""

@@ -8,6 +8,7 @@ constant state, so the first must hold the state open.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.dynamics import Forward as ForwardLoss
@@ -28,6 +29,8 @@ class Forward(Method):
     weight: float = 1.0
     kind: str = "linear"
     target: str = "gradient"
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus forward prediction."""

@@ -10,6 +10,7 @@ model keeps them as far apart as it needs, and a large beta wins.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.errors import ConfigError
 from srl_bench.losses.dynamics import Forward, Inverse
@@ -25,6 +26,8 @@ class ICM(Method):
 
     beta: float = 0.2
     detach: bool = False
+
+    search: ClassVar[dict[str, Any]] = {"beta": [0.05, 0.2, 0.5], "detach": [False, True]}
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < 1:

@@ -7,6 +7,7 @@ mostly is not; a blocked action is label noise.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.dynamics import Inverse as InverseLoss
 from srl_bench.method import Method
@@ -24,6 +25,8 @@ class Inverse(Method):
 
     kind: str = "mlp"
     likelihood: str = "mse"
+
+    search: ClassVar[dict[str, Any]] = {"kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Loss:
         """Return the action's cross-entropy (discrete) or squared error (continuous)."""

@@ -9,6 +9,7 @@ an object of a few pixels, is lost for good.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.perceptual import PerceptualReconstruction
 from srl_bench.losses.variational import KL
@@ -25,6 +26,8 @@ class PerceptualVAE(Method):
     beta: float = 1.0
     sigma: float = 0.1
     warmup: float = 0.2
+
+    search: ClassVar[dict[str, Any]] = {"beta": (0.1, 10.0), "sigma": (0.03, 0.3)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction of features plus weighted divergence."""

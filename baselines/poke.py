@@ -10,6 +10,7 @@ place, angle and length of a poke. What no action moves is lost.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.dynamics import FactorisedInverse, Forward
 from srl_bench.method import Method
@@ -25,6 +26,8 @@ class Poke(Method):
     weight: float = 0.1
     kind: str = "mlp"
     bins: int = 15
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.01, 1.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return inverse model plus forward model."""

@@ -11,7 +11,7 @@ from positions, never predicted, and the state is half of each. What the action 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from srl_bench.errors import ConfigError
 from srl_bench.losses.slowness import TemporalCoherence, Variability
@@ -32,6 +32,8 @@ class PVE(Method):
     inertia: float = 0.1
     conservation: float = 0.0
     controllability: float = 1.0
+
+    search: ClassVar[dict[str, Any]] = {"slowness": (0.1, 3.0), "inertia": (0.01, 1.0), "controllability": (0.1, 10.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return variation plus the weighted terms on velocities."""

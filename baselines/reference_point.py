@@ -9,6 +9,7 @@ what differs between episodes at that place: a random target is a nuisance to it
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.baselines.robotic_priors import RoboticPriors
 from srl_bench.losses.reference import ReferencePoint as ReferencePointLoss
@@ -25,6 +26,8 @@ class ReferencePoint(Method):
     weight: float = 1.0
     reach: float = 0.3
     at: str = "median"
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "reach": [0.2, 0.3, 0.5]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the robotic priors plus the reference point."""

@@ -8,6 +8,7 @@ sees every frame, as `splits` does.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.rewards import Reward as RewardLoss
 from srl_bench.method import Method
@@ -21,6 +22,8 @@ class Reward(Method):
     """Options: `hidden` units in each of the two layers that predict the reward."""
 
     hidden: int = 64
+
+    search: ClassVar[dict[str, Any]] = {"hidden": [32, 64, 128]}
 
     def objective(self, state_dim: int) -> Loss:
         """Return the balanced cross-entropy of few rewards, or the Huber loss of many."""

@@ -9,6 +9,7 @@ anything, and minibatches without a rewarding transition add nothing.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.rewards import RewardCorrelation
@@ -23,6 +24,8 @@ class RewardPrior(Method):
     """Options: `weight` of the correlation beside the reconstruction."""
 
     weight: float = 1.0
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.03, 3.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus reward correlation."""

@@ -11,6 +11,7 @@ episode (a random target) gives every episode its own cluster.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.priors import Causality, Proportionality, Repeatability
 from srl_bench.losses.slowness import TemporalCoherence
@@ -28,6 +29,18 @@ class RoboticPriors(Method):
     causal: float = 1.0
     proportional: float = 5.0
     repeatable: float = 5.0
+
+    search: ClassVar[dict[str, Any]] = {
+        "temporal": (0.1, 3.0),
+        "causal": (0.3, 10.0),
+        "proportional": (0.5, 10.0),
+        "repeatable": (0.5, 10.0),
+    }
+        "temporal": (0.1, 3.0),
+        "causal": (0.3, 10.0),
+        "proportional": (0.5, 10.0),
+        "repeatable": (0.5, 10.0),
+    }
 
     def objective(self, state_dim: int) -> Objective:
         """Return the weighted sum of the priors."""

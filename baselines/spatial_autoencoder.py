@@ -12,7 +12,7 @@ their own. Fails where the state is not a place (colour, contact), and for more 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from srl_bench.losses.spatial import SpatialReconstruction
 from srl_bench.losses.velocity import Inertia
@@ -32,6 +32,8 @@ class SpatialAutoencoder(Method):
     slowness: float = 0.1
 
     head: ClassVar[Literal["linear", "none"]] = "none"
+
+    search: ClassVar[dict[str, Any]] = {"foreground": (5.0, 50.0), "slowness": (0.01, 1.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus slow velocities."""

@@ -8,6 +8,7 @@ what the decoder needs. The split sizes are prior knowledge about the task.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.errors import ConfigError
 from srl_bench.losses.autoencoding import Reconstruction
@@ -32,6 +33,8 @@ class Splits(Method):
     reward_weight: float = 1.0
     inverse_weight: float = 2.0
     mask: str = "zero"
+
+    search: ClassVar[dict[str, Any]] = {"reward_weight": (0.3, 3.0), "inverse_weight": (0.5, 10.0)}
 
     def __post_init__(self) -> None:
         if self.mask not in ("zero", "detach", "none"):

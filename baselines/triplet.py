@@ -10,6 +10,7 @@ episode tells no two moments apart and is not encoded.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.contrastive import Triplet as TripletLoss
 from srl_bench.method import Method
@@ -29,6 +30,8 @@ class Triplet(Method):
     window: int = 2
     normalize: bool = True
     multi_view: bool = False
+
+    search: ClassVar[dict[str, Any]] = {"margin": [0.2, 0.5, 1.0], "window": [2, 4, 8]}
 
     def objective(self, state_dim: int) -> Loss:
         """Return the triplets' hinge loss."""

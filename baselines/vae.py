@@ -9,6 +9,7 @@ what moves, collapses dimensions.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.losses.variational import KL
@@ -25,6 +26,8 @@ class VAE(Method):
     beta: float = 1.0
     sigma: float = 0.0
     warmup: float = 0.2
+
+    search: ClassVar[dict[str, Any]] = {"beta": (0.1, 10.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the negative evidence lower bound."""

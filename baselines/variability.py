@@ -8,6 +8,7 @@ expression the name `variability` is the second term alone.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from srl_bench.losses.slowness import TemporalCoherence
 from srl_bench.losses.slowness import Variability as VariabilityLoss
@@ -22,6 +23,8 @@ class Variability(Method):
     """Options: `weight` of the variability, which alone holds the state open."""
 
     weight: float = 1.0
+
+    search: ClassVar[dict[str, Any]] = {"weight": (0.3, 30.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return slowness plus variability."""

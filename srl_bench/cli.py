@@ -247,6 +247,62 @@ def publish(run: Positional[Path], out: Path | None = None) -> None:
     (out / "provenance.json").write_text((run / "suite.json").read_text())
 
 
+@app.command
+def explain(
+    method: Positional[str],
+    config: Annotated[TrainConfig, arg(name="")],
+    plugin: Plugins = (),
+) -> None:
+    """Explain a method: equation, terms and weights, what it needs, what it hands on, its source and its budget.
+
+    Example: srl-bench explain e2c
+    Example: srl-bench explain "2*inverse + autoencoder[:28]" --latent-dim 32
+
+    Args:
+        method: a method, with options in brackets, or an expression.
+        config: settings of a training.
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.report.explain import explain
+
+    load_plugins(plugin)
+    print(explain(method, config))
+
+
+@app.command
+def tune(
+    method: Positional[str],
+    data: tuple[Path, ...],
+    out: Path,
+    config: Annotated[TrainConfig, arg(name="")],
+    trials: int = 10,
+    metric: str = "ridge_r2",
+    search: Settings = (),
+    plugin: Plugins = (),
+) -> None:
+    """Search a method's options on validation episodes; an interrupted search continues.
+
+    Example: srl-bench tune vae --data data/mobile data/kuka --trials 12 --steps 1500 --out tuning/vae
+    Example: srl-bench tune forward --data data/mobile --search "weight=(0.1, 9.0)" "kind=['linear', 'mlp']" --out tuned
+
+    Args:
+        method: its name, with options that stay fixed in brackets.
+        data: data sets; a trial is worth the mean over them.
+        out: folder of the journal, the trials and the best one.
+        config: settings of the trainings.
+        trials: trials in all, the first one with the method's defaults.
+        metric: the metric to optimise.
+        search: ranges (low, high) or lists of values of options (default: those that the method names).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.tune import tune
+
+    load_plugins(plugin)
+    sets = [open_data(path) for path in data]
+    table = tune(method, sets, out, trials=trials, search=settings(search) or None, metric=metric, config=config)
+    print(table.sort_values("value", ascending=False).to_string(index=False))
+
+
 @app.command(name="list")
 def list_(
     kind: Positional[Literal["methods", "losses", "metrics", "environments", "bodies", "suites", "algos"]],

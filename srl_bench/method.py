@@ -31,6 +31,8 @@ class Method:
     """What the encoder reads: images, or the simulator's factor vector."""
     learning_rate: ClassVar[float] = 1e-3
     """Default step size of Adam."""
+    search: ClassVar[dict[str, Any]] = {}
+    """Options worth tuning: (low, high) of numbers, on a logarithmic scale, or lists of values."""
     clip: ClassVar[float | None] = None
     """Largest norm of a step's gradient, None for any; recurrent methods need one."""
     head: ClassVar[Literal["linear", "none"]] = "linear"
