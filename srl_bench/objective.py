@@ -344,9 +344,14 @@ class Objective:
         """Return the memory that a term trains, if any; see `Loss.memory`.
 
         Raises:
-            ConfigError: two terms train different ones.
+            ConfigError: two terms train different ones, or a term trains one for a slice of the state.
         """
-        wanted = [memory for term in self.terms if (memory := term.loss.memory(state_dim, n_actions, action_dim))]
+        wanted = []
+        for term in self.terms:
+            memory = term.loss.memory(state_dim, n_actions, action_dim)
+            if memory and (term.start, term.stop) != (None, None):
+                raise ConfigError(f"{term} trains a memory and needs the whole state; drop its slice.")
+            wanted += [memory] if memory else []
         if any(memory != wanted[0] for memory in wanted):
             raise ConfigError(f"the terms of {self} train different memories; an encoder has one.")
         return wanted[0] if wanted else None

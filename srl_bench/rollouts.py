@@ -108,8 +108,8 @@ class Rollouts:
 
     @cached_property
     def split(self) -> NDArray[np.int64]:
-        """(N,) 0 for rows of training episodes, 1 for validation, 2 for test."""
-        by_episode = np.empty(self.n_episodes, dtype=np.int64)
+        """(N,) 0 for rows of training episodes, 1 for validation, 2 for test, -1 for those left out."""
+        by_episode = np.full(self.n_episodes, -1)
         for code, name in enumerate(SPLITS):
             by_episode[self.info["split"][name]] = code
         return by_episode[self.episode_ids]

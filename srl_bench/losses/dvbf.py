@@ -53,8 +53,7 @@ class SequenceBound(Loss):
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the bound of each window in nats per frame."""
         memory = batch.memory
-        if not isinstance(memory, VariationalFilter):
-            raise ConfigError("the bound of a sequence needs the whole state, and the memory that it trains.")
+        assert isinstance(memory, VariationalFilter)
         weight = min(1.0, 0.01 + batch.progress / self.annealing)
         encoded, actions = batch.states[:, : self.horizon], batch.actions
         mean, logvar = memory.recognise_first(encoded[:, 0])
