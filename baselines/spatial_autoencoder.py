@@ -8,8 +8,9 @@ r"""Deep spatial autoencoder (Finn, Tan, Duan, Darrell, Levine & Abbeel 2016, 15
 Assumes that the state is where things are: each channel of the last convolution is a point in the image, and the
 state holds nothing else. The paper's decoder is linear (`decoder="linear"`); by default every point is drawn as a blob
 and painted (Jakab et al. 2018, 1806.07823), with a weight on the foreground, so that small objects get points of
-their own. Slow velocities (w_s > 0, as in the paper) triple the frames of a step and are off by default: the points
-of what stands still throughout an episode are as slow without being anywhere. Fails where the state is not a place (colour, contact), and for more objects of one kind than points tell.
+their own. Slow velocities (w_s > 0, as in the paper) triple the frames of a step and cost the point of a small still
+object on the navigation task, so they are off by default. Fails where the state is not a place (colour, contact), and
+for more objects of one kind than points tell apart.
 """
 
 from dataclasses import dataclass
