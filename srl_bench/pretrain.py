@@ -98,6 +98,7 @@ def pretrain(
         encoder = Encoder(network.to("cpu"), chosen.observation, origin)
         encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
     encoder.provenance["seconds"] = time.perf_counter() - started
+    encoder.provenance["parameters"] = sum(p.numel() for p in encoder.network.parameters())
     if folder is not None:
         encoder.save(folder / "encoder")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -49,8 +49,8 @@ def load_results(run: str | Path) -> pd.DataFrame:
     """Read what is finished of the last run of a suite.
 
     Returns:
-        Long format with the columns of `COLUMNS`: the track is "score" or "rl", step is the environment steps of
-        an agent's evaluation. Values of an agent are means over evaluation episodes. A cell that failed has a row
+        Long format with the columns of `COLUMNS`: the track is "score", "rl" or "cost", step is the environment steps
+        of an agent's evaluation. Values of an agent are means over evaluation episodes. A cell that failed has a row
         of the track "failed" for "score" and "rl" each that it lacks, without a value.
 
     Raises:
@@ -67,6 +67,8 @@ def load_results(run: str | Path) -> pd.DataFrame:
             for metric, record in json.loads(scores.read_text()).items():
                 values = {key: _number(record[key]) for key in ("value", "ceiling", "floor")}
                 rows.append({**head, "track": "score", "metric": metric, "step": 0, **values})
+        for metric, value in _cost(cell).items():
+            rows.append({**head, "track": "cost", "metric": metric, "step": 0, "value": value})
         evaluations = cell / "rl" / "evaluations.csv"
         if evaluations.exists():
             for step, value in pd.read_csv(evaluations).groupby("step")["return"].mean().items():
@@ -78,6 +80,18 @@ def load_results(run: str | Path) -> pd.DataFrame:
     if all(row["track"] == FAILED for row in rows):
         raise DataError(f"{run} holds no finished cell yet.")
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _cost(cell: Path) -> dict[str, float]:
+    """Return what an encoder took: parameters, seconds of training, and images per second if it was trained."""
+    config, log = cell / "encoder" / "config.json", cell / "train.csv"
+    if not config.exists():
+        return {}
+    about = json.loads(config.read_text())["provenance"]
+    cost = {name: float(about[name]) for name in ("parameters", "seconds") if name in about}
+    if log.exists():
+        cost["images_per_second"] = float(pd.read_csv(log)["images_per_second"].median())
+    return cost
 
 
 def notes(run: str | Path) -> list[str]:
@@ -137,11 +151,11 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     failed has a row without values.
     """
     of_environment = results[results["environment"] == environment]
-    ended = of_environment[of_environment["track"] != FAILED]
+    ended = of_environment[~of_environment["track"].isin([FAILED, "cost"])]
     table = ended.loc[ended.groupby(["method", "seed", "metric"])["step"].idxmax()]
     wide = table.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
     # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
-    known = results.loc[results["track"] != FAILED, "metric"].unique()
+    known = results.loc[~results["track"].isin([FAILED, "cost"]), "metric"].unique()
     columns = [name for name in HEADLINE if name in known]
     columns += [str(name) for name in known if "." not in str(name) and name not in (*HEADLINE, "knn_skill")]
     wide = wide.reindex(index=of_environment["method"].unique(), columns=columns)
@@ -207,8 +221,18 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     return pd.DataFrame({"method": list(wide.index), **columns})
 
 
+def costs(results: pd.DataFrame, environment: str) -> pd.DataFrame:
+    """Return one row per method: parameters of the encoder, images per second and seconds of training, means."""
+    chosen = results[(results["environment"] == environment) & (results["track"] == "cost")]
+    wide = chosen.pivot_table(index="method", columns="metric", values="value", aggfunc="mean", sort=False)
+    return wide.reindex(columns=["parameters", "images_per_second", "seconds"]).round(0)
+
+
 def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = ()) -> None:
-    """Write `results.csv` (long) and the summary as `table.csv`, `table.md` (with remarks) and `table.tex`."""
+    """Write `results.csv` (long) and the summary as `table.csv`, `table.md` (with remarks) and `table.tex`.
+
+    `factors.md` has the values per factor, `cost.md` what training took.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results.to_csv(folder / "results.csv", index=False)
     environments = list(results["environment"].unique())
@@ -216,6 +240,15 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
     wide.to_csv(folder / "table.csv")
     tables = [render(results, name, "md") for name in environments]
     (folder / "table.md").write_text("\n\n".join([*tables, *(f"* {remark}" for remark in remarks)]) + "\n")
+    by_factor = [
+        f"### {name}: {metric}\n\n{per_factor(results, name, metric).round(3).to_markdown()}"
+        for name in environments
+        for metric in ("ridge_r2", "mlp_r2", "gtc")
+        if results["metric"].str.startswith(f"{metric}.").any()
+    ]
+    (folder / "factors.md").write_text("\n\n".join(by_factor) + "\n")
+    cost = [f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f')}" for name in environments]
+    (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
 
 
