@@ -111,6 +111,13 @@ class Inverse(Loss):
         if self.likelihood == "mixture":
             outputs = self.components * (1 + 2 * spec.action_dim)
         self.model = make_head(self.kind, 2 * spec.state_dim, self.hidden, outputs)
+        if self.likelihood == "mixture":
+            # Components that begin at one place stay together: spread their means over the range of actions.
+            with torch.no_grad():
+                last = self.model[-1]
+                assert isinstance(last, nn.Linear)
+                bias = last.bias[self.components :].unflatten(0, (self.components, -1))
+                bias[:, : spec.action_dim] += torch.linspace(-1, 1, self.components)[:, None]
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the error of the recovered action."""
@@ -174,7 +181,7 @@ class FactorisedInverse(Loss):
         return total
 
 
-def make_head(kind: str, inputs: int, hidden: int, outputs: int) -> nn.Module:
+def make_head(kind: str, inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Return a linear map, or a network of two hidden layers."""
     return mlp([inputs, outputs] if kind == "linear" else [inputs, hidden, hidden, outputs])
 
