@@ -74,7 +74,8 @@ def score_records(
     """
     chosen = [METRICS[name] for name in (metrics if metrics is not None else METRICS)]
     _check_overlap(encoder, rollouts, allow_overlap)
-    kept = np.unique(np.linspace(0, len(rollouts) - 1, min(max_rows, len(rollouts))).astype(np.int64))
+    rows = np.flatnonzero(rollouts.split >= 0)
+    kept = rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))]
     split = rollouts.split[kept]
     common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
     with cpu_threads(1):

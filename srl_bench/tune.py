@@ -76,7 +76,7 @@ def tune(
         "data": [rollouts.data_hash for rollouts in data],
     }
     _claim(folder, request)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=base.name,
         storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
