@@ -118,6 +118,38 @@ def standardised_blocks(factors: NDArray, kinds: Sequence[str] | None = None) ->
     return columns / scale[owners], owners
 
 
+def block_variance(factors: NDArray, kinds: Sequence[str] | None = None) -> NDArray:
+    """Return (K,) total variance of the encoded columns of each factor, in its unit squared."""
+    columns, owners = encode_factors(factors, factor_kinds(factors, kinds))
+    return np.bincount(owners, columns.var(axis=0))
+
+
+def task_columns(
+    factors: NDArray, kinds: Sequence[str] | None, roles: Sequence[str] | None, standardised: bool = True
+) -> NDArray:
+    """Return (N, C) columns of the factors with role "task", standardised or as they are encoded.
+
+    Raises:
+        DataError: no factor has that role.
+    """
+    task = task_factors(factors, roles)
+    if not task.any():
+        raise DataError("no factor has the role 'task', so there is nothing to compare with; check the roles.")
+    chosen = [kind for kind, wanted in zip(factor_kinds(factors, kinds), task, strict=True) if wanted]
+    return (standardised_blocks if standardised else encode_factors)(factors[:, task], chosen)[0]
+
+
+def spread_rows(n_rows: int, limit: int) -> NDArray:
+    """Return the indices of at most `limit` evenly spaced rows out of `n_rows`."""
+    return np.unique(np.round(np.linspace(0, n_rows - 1, min(limit, n_rows))).astype(np.int64))
+
+
+def undefined(name: str, reason: str) -> float:
+    """Return NaN, and warn why the metric has no value."""
+    warnings.warn(f"{name} is undefined: {reason}.", stacklevel=3)
+    return float("nan")
+
+
 def discretise(column: NDArray, kind: str = "continuous", binning: Binning = "quantile", bins: int = 20) -> NDArray:
     """Return (N,) class labels 0, 1, ... of one column.
 

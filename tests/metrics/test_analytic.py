@@ -15,7 +15,8 @@ from srl_bench.metrics.disentanglement import (
     modularity_from_information,
     sap_from_scores,
 )
-from srl_bench.metrics.neighbourhood import levels, random_level
+from srl_bench.metrics.neighbour_error import random_level
+from srl_bench.metrics.neighbourhood import levels
 from srl_bench.metrics.probes import ridge_path
 
 LINE = np.arange(10.0)[:, None]

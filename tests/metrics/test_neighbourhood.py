@@ -6,7 +6,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import knn_mse, knn_skill
-from srl_bench.metrics.neighbourhood import levels, neighbour_error, random_level
+from srl_bench.metrics.neighbour_error import neighbour_error, random_level
+from srl_bench.metrics.neighbourhood import levels
 from srl_bench.metrics.search import nearest
 
 
