@@ -17,6 +17,7 @@ from srl_bench.metrics.learners import Learner, balanced_accuracy, class_log_pro
 from srl_bench.metrics.transitions import runs
 from srl_bench.registry import metric
 
+NO_TRANSITIONS = "no two rows of the train or of the test episodes are consecutive steps"
 CLIP = 10.0  # deviations from the mean at which an open-loop prediction is stopped
 
 
@@ -35,16 +36,11 @@ def is_discrete(actions: NDArray) -> bool:
     return np.issubdtype(actions.dtype, np.integer) and actions.size == len(actions)
 
 
-def train_and_test(rows: NDArray, split: NDArray, what: str) -> tuple[NDArray, NDArray]:
-    """Return the `rows` (M, length) whose first row is in train, and those in test.
-
-    Raises:
-        DataError: there are none of either.
-    """
-    train, test = (rows[split[rows[:, 0]] == part] for part in (0, 2))
-    if not len(train) or not len(test):
-        raise DataError(f"{len(train)} train and {len(test)} test {what} are too few; record more or longer episodes.")
-    return train, test
+def transitions(episode_ids: NDArray, steps: NDArray, split: NDArray) -> tuple[NDArray, NDArray] | None:
+    """Return the rows (M, 2) of consecutive steps in train and in test episodes; None if either has none."""
+    pairs = runs(episode_ids, steps, 2)
+    train, test = (pairs[split[pairs[:, 0]] == part] for part in (0, 2))
+    return (train, test) if len(train) and len(test) else None
 
 
 @metric(
@@ -93,12 +89,17 @@ def inverse(
     split = common.check_split(split, len(states))
     columns = action_columns(actions, len(states))
     z = states[:, common.active_dims(states)]
-    train, test = train_and_test(runs(episode_ids, steps, 2), split, "transitions")
+    discrete = is_discrete(np.asarray(actions))
+    pairs = transitions(episode_ids, steps, split)
+    if pairs is None:
+        names = ("balanced_accuracy", "gain") if discrete else ("r2",)
+        return dict.fromkeys(names, common.undefined("inverse", NO_TRANSITIONS))
+    train, test = pairs
     x_train, x_test = (
         np.hstack([z[rows[:, 0]], z[rows[:, 1]] - (z[rows[:, 0]] if inputs == "difference" else 0)])
         for rows in (train, test)
     )
-    if is_discrete(np.asarray(actions)):
+    if discrete:
         labels = np.asarray(actions).reshape(-1)
         if not z.shape[1]:
             return {"balanced_accuracy": 1 / len(np.unique(labels[test[:, 0]])), "gain": 0.0}
@@ -177,7 +178,10 @@ def forward(
     names = ["skill_1", "r2_1", *(f"{name}_{h}" for h in horizons for name in ("skill", "state_r2"))]
     if not z.shape[1]:
         return dict.fromkeys(names, common.undefined("forward", "the representation is constant"))
-    train, test = train_and_test(runs(episode_ids, steps, 2), split, "transitions")
+    pairs = transitions(episode_ids, steps, split)
+    if pairs is None:
+        return dict.fromkeys(names, common.undefined("forward", NO_TRANSITIONS))
+    train, test = pairs
     now, later = train.T
     model = fit(learner, np.hstack([z[now], a[now]]), z[later] - z[now], seed)
     decode = fit("ridge", z[split == 0], truth[split == 0])

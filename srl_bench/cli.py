@@ -67,7 +67,7 @@ def score(
     Args:
         encoder: folder of a saved encoder.
         data: folder that `record` wrote.
-        metrics: metrics to compute (default: all).
+        metrics: metrics to compute (default: all core ones; `srl-bench list metrics` names every one).
         seed: seed of the probes.
         allow_overlap: score even on episodes that the encoder was trained on.
         plugin: Python files or modules with plug-ins.

@@ -1,8 +1,11 @@
-"""Score a frozen encoder on held-out episodes with every registered metric.
+"""Score a frozen encoder on held-out episodes with the registered metrics.
 
 Probes are fitted on training episodes, chosen on validation episodes and reported on test episodes; all other
 metrics see test episodes only. Every value comes with its ceiling (the ground truth as the representation)
 and its floor (states paired with the wrong moments), computed on the same rows.
+
+Large data are thinned to evenly spaced rows, because neighbouring frames say the same; for metrics that need
+steps, to evenly spaced whole episodes.
 """
 
 from __future__ import annotations
@@ -59,8 +62,8 @@ def score_records(
     Args:
         encoder: what to score.
         rollouts: data whose validation and test episodes the encoder has not seen.
-        metrics: names of metrics; by default all that are registered.
-        max_rows: larger data are thinned to this many evenly spaced rows; neighbouring frames say the same.
+        metrics: names of metrics; by default all core metrics (see `srl_bench.metric`).
+        max_rows: larger data are thinned to about this many rows.
         seed: seed of probes and of random tie breaking.
         allow_overlap: score even if the encoder was trained on test episodes of these data.
 
@@ -73,41 +76,59 @@ def score_records(
         DataError: the data do not fit the encoder, are too few, or were used to train it.
     """
     chosen = [METRICS[name] for name in (metrics if metrics is not None else METRICS)]
+    if metrics is None:
+        chosen = [item for item in chosen if item.core]
     _check_overlap(encoder, rollouts, allow_overlap)
-    kept = np.unique(np.linspace(0, len(rollouts) - 1, min(max_rows, len(rollouts))).astype(np.int64))
-    split = rollouts.split[kept]
-    common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
+    # A metric that needs steps gets whole episodes (True), any other evenly spaced rows (False).
+    kept = {whole: thin(rollouts, max_rows) for whole, thin in ((False, _spread_rows), (True, _whole_episodes))}
+    kept = {whole: kept[whole] for whole in {"steps" in item.needs for item in chosen}}
+    for rows in kept.values():
+        common.check_rows(rows[rollouts.split[rows] == 2], rollouts.episode_ids[rows][rollouts.split[rows] == 2])
     with cpu_threads(1):
-        states = encoder.encode(observations_for(encoder, rollouts)[kept]).astype(np.float64)
-    factors = rollouts.factors[kept]
-    n_rows = int((split == 2).sum())
+        needed = np.unique(np.concatenate(list(kept.values())))
+        encoded = encoder.encode(observations_for(encoder, rollouts)[needed]).astype(np.float64)
     table = rollouts.factor_table
-    context = {
-        "episode_ids": rollouts.episode_ids[kept],
-        "steps": rollouts.steps[kept],
-        "split": split,
+    described = {
         "kinds": [factor.kind for factor in table],
         "roles": [factor.role for factor in table],
         "names": [factor.name for factor in table],
-        "actions": rollouts.actions[kept],
-        "rewards": rollouts.rewards[kept],
         "seed": seed,
+    }
+    logged = {
+        name: getattr(rollouts, name) for name in ("episode_ids", "steps", "split", "actions", "rewards", "factors")
     }
     records: dict[str, dict[str, Any]] = {}
     with cpu_threads(1), progress() as bar:
         task = bar.add_task("score", total=len(chosen), status="")
         for item in chosen:
             bar.update(task, status=item.name)
-            # A metric that splits the rows itself gets all of them, any other the test rows.
-            rows = slice(None) if "split" in item.needs else np.flatnonzero(split == 2)
-            needs = {
-                name: value[rows] if isinstance(value, np.ndarray) else value
-                for name, value in context.items()
-                if name in item.needs
-            }
-            records |= _score_one(item, states[rows], factors[rows], needs, n_rows, rollouts)
+            rows = kept["steps" in item.needs]
+            test = rollouts.split[rows] == 2
+            if "split" not in item.needs:  # a metric that splits the rows itself gets all of them
+                rows = rows[test]
+            states = encoded[np.searchsorted(needed, rows)]
+            arrays = {name: logged[name][rows] for name in ("factors", *item.needs) if name in logged}
+            needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
+            records |= _score_one(item, states, arrays["factors"], needs, int(test.sum()), rollouts)
             bar.advance(task)
     return records
+
+
+def _spread_rows(rollouts: Rollouts, limit: int) -> np.ndarray:
+    return np.unique(np.linspace(0, len(rollouts) - 1, min(limit, len(rollouts))).astype(np.int64))
+
+
+def _whole_episodes(rollouts: Rollouts, limit: int) -> np.ndarray:
+    """Return the rows of evenly spaced episodes of each split, about `limit` in all."""
+    if len(rollouts) <= limit:
+        return np.arange(len(rollouts))
+    by_episode = rollouts.split[rollouts.episodes[:-1]]
+    chosen = np.zeros(rollouts.n_episodes, dtype=bool)
+    for part in range(3):
+        members = np.flatnonzero(by_episode == part)
+        wanted = max(1, round(len(members) * limit / len(rollouts)))
+        chosen[members[common.spread_rows(len(members), wanted)]] = True
+    return np.flatnonzero(chosen[rollouts.episode_ids])
 
 
 def _score_one(
