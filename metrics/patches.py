@@ -61,19 +61,17 @@ def nasim(truth: NDArray, latents: NDArray, max_iterations: int = 500, tolerance
 
 @remembered
 def misfits(latents: NDArray, truth: NDArray, k: int, episodes: NDArray) -> NDArray:
-    """Return (2,) mean misfit of 100 patches of k + 1 rows, and misfit of 200 landmarks; see `nieqa`."""
+    """Return (2,) mean misfit of 100 patches of k + 1 rows, and misfit of 200 landmarks; NaN if `truth` is constant."""
     centres = common.spread_rows(len(truth), N_PATCHES)
     neighbours, _ = nearest(truth, k, episodes, centres)
     patches = np.column_stack([centres, neighbours])
     landmarks = common.spread_rows(len(truth), N_LANDMARKS)[None]
-    found = []
-    for name, rows in (("local", patches), ("global", landmarks)):
+    found = np.full(2, np.nan)
+    for place, rows in enumerate((patches, landmarks)):
         varying = rows[np.ptp(truth[rows], axis=1).any(axis=1)]
         if len(varying):
-            found.append(nasim(truth[varying], latents[varying]).mean())
-        else:
-            found.append(common.undefined(f"nieqa.{name}", "the task factors do not vary within any patch"))
-    return np.array(found)
+            found[place] = nasim(truth[varying], latents[varying]).mean()
+    return found
 
 
 def _prepared(
@@ -117,8 +115,7 @@ def nieqa(
         kinds: K entries of "continuous", "angular" or "categorical".
         roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
     """
-    local, whole = misfits(*_prepared(states, factors, k, episode_ids, kinds, roles))
-    return {"local": float(local), "global": float(whole)}
+    return _named("nieqa", misfits(*_prepared(states, factors, k, episode_ids, kinds, roles)))
 
 
 @metric(
@@ -139,5 +136,10 @@ def nieqa_skill(
     """
     latents, truth, k, episodes = _prepared(states, factors, k, episode_ids, kinds, roles)
     rolled = np.roll(latents, len(latents) // 2, axis=0)
-    local, whole = 1 - misfits(latents, truth, k, episodes) / misfits(rolled, truth, k, episodes)
-    return {"local": float(local), "global": float(whole)}
+    return _named("nieqa_skill", 1 - misfits(latents, truth, k, episodes) / misfits(rolled, truth, k, episodes))
+
+
+def _named(name: str, values: NDArray) -> dict[str, float]:
+    if np.isnan(values).any():
+        common.undefined(name, "the task factors do not vary within any patch")
+    return dict(zip(("local", "global"), map(float, values), strict=True))

@@ -119,14 +119,14 @@ def _spread_rows(rollouts: Rollouts, limit: int) -> np.ndarray:
 
 
 def _whole_episodes(rollouts: Rollouts, limit: int) -> np.ndarray:
-    """Return the rows of evenly spaced episodes of each split, about `limit` in all."""
+    """Return the rows of evenly spaced episodes, about `limit` in all, but of four episodes of each split at least."""
     if len(rollouts) <= limit:
         return np.arange(len(rollouts))
     by_episode = rollouts.split[rollouts.episodes[:-1]]
     chosen = np.zeros(rollouts.n_episodes, dtype=bool)
     for part in range(3):
         members = np.flatnonzero(by_episode == part)
-        wanted = max(1, round(len(members) * limit / len(rollouts)))
+        wanted = max(4, round(len(members) * limit / len(rollouts)))
         chosen[members[common.spread_rows(len(members), wanted)]] = True
     return np.flatnonzero(chosen[rollouts.episode_ids])
 

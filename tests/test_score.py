@@ -63,6 +63,29 @@ def test_large_data_are_thinned_evenly(truth, mobile):
     assert records["ridge_r2"]["n_rows"] == records["gtc"]["n_rows"] == pytest.approx(500 * 0.25, abs=5)
 
 
+def test_metrics_that_need_steps_get_whole_episodes(truth, mobile, monkeypatch):
+    """Oracle: every test episode that is there is there from its first step to its last."""
+    seen = {}
+
+    def spy(states, factors, **needs):
+        seen.update(needs, states=states, factors=factors)
+        return 0.0
+
+    item = Metric("spy", spy, "higher", (0.0, 1.0), ("episode_ids", "steps"), core=False)
+    monkeypatch.setitem(METRICS._entries, "spy", (item, "tests.spy"))
+    record = score_records(truth, mobile, metrics=["spy"], max_rows=1000)["spy"]
+    episodes, counts = np.unique(seen["episode_ids"], return_counts=True)
+    lengths = np.diff(mobile.episodes)
+    assert len(episodes) == 4  # of 5 test episodes
+    np.testing.assert_array_equal(counts, lengths[episodes])
+    assert record["n_rows"] == counts.sum()
+    for episode in episodes:
+        np.testing.assert_array_equal(seen["steps"][seen["episode_ids"] == episode], np.arange(lengths[episode]))
+    rows = np.flatnonzero(np.isin(mobile.episode_ids, episodes))
+    np.testing.assert_allclose(seen["factors"], mobile.factors[rows])
+    assert score(truth, mobile, max_rows=600).index.str.startswith("spy").sum() == 0
+
+
 def test_few_episodes_are_noted(truth, mobile):
     record = score_records(truth, mobile, metrics=["gtc"])["gtc"]
     assert any("only 5 test samples" in note for note in record["warnings"])
