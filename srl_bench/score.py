@@ -109,7 +109,7 @@ def score_records(
             states = encoded[np.searchsorted(needed, rows)]
             arrays = {name: logged[name][rows] for name in ("factors", *item.needs) if name in logged}
             needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
-            records |= _score_one(item, states, arrays["factors"], needs, int(test.sum()), rollouts)
+            records |= _score_one(item, states, arrays["factors"], needs, kept["steps" in item.needs][test], rollouts)
             bar.advance(task)
     return records
 
@@ -132,7 +132,7 @@ def _whole_episodes(rollouts: Rollouts, limit: int) -> np.ndarray:
 
 
 def _score_one(
-    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], n_rows: int, rollouts: Rollouts
+    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], test: np.ndarray, rollouts: Rollouts
 ) -> dict[str, dict[str, Any]]:
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -143,7 +143,7 @@ def _score_one(
         ceilings = _flatten(item.name, common.ceiling(item.function, factors, kinds, **other))
         floors = _flatten(item.name, common.floor(item.function, states, factors, item.shifts, **needs))
     seconds = time.perf_counter() - started
-    n_episodes = len(rollouts.info["split"]["test"])
+    n_episodes = len(np.unique(rollouts.episode_ids[test]))
     notes = sorted({str(warning.message) for warning in caught})
     if n_episodes < FEW_EPISODES and any(factor.scope == "episode" for factor in rollouts.factor_table):
         notes.append(f"factors that are constant within an episode have only {n_episodes} test samples")
@@ -159,7 +159,7 @@ def _score_one(
             "range": list(item.range),
             "version": item.version,
             "shifts": item.shifts,
-            "n_rows": n_rows,
+            "n_rows": len(test),
             "n_episodes": n_episodes,
             "skipped": constant,
             "warnings": notes,
