@@ -79,6 +79,19 @@ def evaluate(predict: Callable[[Task], NDArray], task: Task) -> ProbeScores:
     return ProbeScores(r2, mse)
 
 
+def probe(
+    predict: Callable[[Task], NDArray],
+    states: NDArray,
+    factors: NDArray,
+    *,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> ProbeScores:
+    """Score a probe of one's own; see `evaluate`."""
+    return evaluate(predict, make_task(states, factors, split, kinds, seed))
+
+
 def ridge(task: Task) -> NDArray:
     """Predict by ridge regression whose penalty, per factor, is the best of `ALPHAS` on validation rows."""
     train, validation, test = (task.split == part for part in range(3))
@@ -128,6 +141,13 @@ def probe_scores(
     if probe not in PROBES:
         raise DataError(f"probe {probe!r} is unknown; use one of {', '.join(PROBES)}.")
     return _scores(probe, *make_task(states, factors, split, kinds, seed))
+
+
+def ridge_scores(
+    states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None
+) -> ProbeScores:
+    """Return test R^2 and squared error per factor of the ridge probe (see `ridge_r2`)."""
+    return probe_scores("ridge", states, factors, split=split, kinds=kinds)
 
 
 @remembered

@@ -13,7 +13,6 @@ from srl_bench.errors import DataError
 from srl_bench.metrics import (
     binary_auroc,
     category_accuracy,
-    dci_es,
     eps_sample_complexity,
     explicitness_level,
     gbt_r2,
@@ -24,7 +23,6 @@ from srl_bench.metrics import (
     probe_mse,
     ridge_r2,
 )
-from srl_bench.metrics.capacity import explicitness_from_curve
 from srl_bench.metrics.common import standardise
 from srl_bench.metrics.low_data import low_data_curve
 from srl_bench.metrics.probes import probe_scores
@@ -213,34 +211,6 @@ def test_each_rung_of_the_ladder():
     with pytest.warns(UserWarning, match="no learner reads noise"):
         noise = explicitness_level(states, random.normal(size=(3000, 1)), split=split, names=["noise"])
     assert np.isnan(noise["noise"])
-
-
-@pytest.mark.parametrize(
-    ("capacity", "loss", "explicitness"),
-    [
-        ([0, 1, 2, 3], [0, 0, 0, 0], 1),
-        ([0, 1, 2, 3], [1, 2 / 3, 1 / 3, 0], 0),
-        ([0, 1, 2, 3], [1, 1, 1, 0], -0.6666667),
-        ([0, 1, 2, 4], [1, 0.5, 0.5, 0.5], 0.875),
-        ([0, 1, 2, 3], [1, 0.2, 0.4, 0.1], 0.5666667),
-        ([0, 1, 2, 3], [1, 1, 1, 1], np.nan),
-        ([0, 1, 2, 3], [1, np.nan, np.nan, np.nan], np.nan),
-    ],
-)
-def test_explicitness_of_curves(capacity, loss, explicitness):
-    assert explicitness_from_curve(np.array(capacity), np.array(loss)) == pytest.approx(explicitness, nan_ok=True)
-
-
-def test_explicitness_and_size_of_codes():
-    states, factors, split = data(0, 1500)
-    linear = dci_es(np.hstack([factors, factors]), factors, split=split)
-    assert linear["E"] == pytest.approx(1, abs=1e-6)
-    assert linear["S"] == 0.5
-    bent = dci_es(states, states[:, :1] * states[:, 1:2], split=split)
-    assert bent["E"] < 0.8
-    with pytest.warns(UserWarning, match="no probe learns factor_0"):
-        noise = dci_es(states, np.random.default_rng(3).normal(size=(1500, 1)), split=split)
-    assert np.isnan(noise["E"])
 
 
 def test_unknown_probe():

@@ -13,7 +13,6 @@ from srl_bench.metrics.probes import ProbeScores, Task, evaluate, make_task, pro
 from srl_bench.registry import metric
 
 MAX_POLYNOMIAL_DIMS = 32
-LEARNT_NOTHING = 0.9
 
 
 def polynomial_ridge(task: Task) -> NDArray:
@@ -118,73 +117,3 @@ def linear_gap(
     gap = r2.max(axis=0) - r2[0]
     labels = common.factor_names(np.asarray(factors), names)
     return common.summarise(gap, labels, common.nan_mean(gap[common.task_factors(np.asarray(factors), roles)]))
-
-
-def explicitness_from_curve(capacity: NDArray, loss: NDArray) -> float:
-    """Return E = 1 - AULCC / Zn of a loss-capacity curve (Eastwood et al. 2023, arXiv 2210.00364).
-
-    Losses (T,) are errors over the variance, so that 1 is the baseline, at growing capacities (T,); they are
-    replaced by their running minimum. AULCC is the area above the least loss, Zn = (capacity range) / 2. 1 means
-    that the first probe is optimal already. NaN if the least loss exceeds 0.9: a curve that never learns is flat
-    as well.
-    """
-    capacity, lowest = np.asarray(capacity, dtype=np.float64), np.minimum.accumulate(loss)
-    if not lowest[-1] <= LEARNT_NOTHING:
-        return float("nan")
-    area = np.trapezoid(lowest - lowest[-1], capacity)
-    return float(1 - area / (0.5 * (capacity[-1] - capacity[0])))
-
-
-def fourier_ridge(task: Task, n_features: int) -> NDArray:
-    """Predict by ridge regression on random Fourier features (Rahimi & Recht 2007), bandwidth the median distance."""
-    from scipy.spatial.distance import pdist
-
-    random = np.random.default_rng(task.seed)
-    train = np.flatnonzero(task.split == 0)
-    bandwidth = np.median(pdist(task.x[train[common.spread_rows(len(train), 1000)]])) or 1.0
-    frequencies = random.normal(size=(task.x.shape[1], n_features)) / bandwidth
-    features = np.sqrt(2 / n_features) * np.cos(task.x @ frequencies + random.uniform(0, 2 * np.pi, n_features))
-    return ridge(task._replace(x=common.standardise(features, task.split == 0)))
-
-
-@metric(
-    "dci_es",
-    better="higher",
-    range=(-1.0, np.inf),
-    needs=("split", "kinds", "names", "roles", "seed"),
-    shifts=1,
-    core=False,
-)
-def dci_es(
-    states: NDArray,
-    factors: NDArray,
-    *,
-    split: NDArray,
-    kinds: Sequence[str] | None = None,
-    names: Sequence[str] | None = None,
-    roles: Sequence[str] | None = None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Explicitness E and size S of DCI-ES (Eastwood et al. 2023, arXiv 2210.00364).
-
-    Probes are ridge regression on the latents (capacity 0) and on 2, 4, ... 512 random Fourier features
-    (capacity log2 of their number); see `explicitness_from_curve`. S = K / d, task factors over active
-    dimensions. Arguments as in `explicitness_level`.
-
-    Returns:
-        "E", its mean over task factors, "S", and "E_<name>" per factor; NaN, with a warning, for factors that no
-        probe learns.
-    """
-    task = make_task(states, factors, split, kinds, seed)
-    labels, wanted = common.factor_names(np.asarray(factors), names), common.task_factors(np.asarray(factors), roles)
-    loss = [evaluate(ridge, task).r2]
-    for power in range(1, 10):
-        loss.append(evaluate(lambda part, m=2**power: fourier_ridge(part, m), task).r2)  # type: ignore[misc]
-    curves = 1 - np.stack(loss)  # (T, K)
-    explicitness = np.array([explicitness_from_curve(np.arange(10.0), curve) for curve in curves.T])
-    if np.isnan(explicitness).any():
-        unread = ", ".join(label for label, value in zip(labels, explicitness, strict=True) if np.isnan(value))
-        common.undefined("dci_es", f"no probe learns {unread}")
-    size = wanted.sum() / task.x.shape[1] if task.x.shape[1] else float("nan")
-    per_factor = {f"E_{label}": float(value) for label, value in zip(labels, explicitness, strict=True)}
-    return {"E": common.nan_mean(explicitness[wanted]), "S": float(size)} | per_factor
