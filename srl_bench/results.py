@@ -142,16 +142,21 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     table = ended.loc[ended.groupby(["method", "seed", "metric"])["step"].idxmax()]
     wide = table.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
     # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
-    ours = {name for name in METRICS if METRICS[name].function.__module__.startswith("srl_bench.metrics.")}
     known = results.loc[results["track"] != FAILED, "metric"].unique()
     columns = [name for name in HEADLINE if name in known]
-    columns += [str(name) for name in known if "." not in str(name) and name not in {*HEADLINE, *ours}]
+    columns += [
+        str(name) for name in known if "." not in str(name) and not (name in HEADLINE or _is_built_in(str(name)))
+    ]
     wide = wide.reindex(index=of_environment["method"].unique(), columns=columns)
     first = list(wide.columns[:1])
     wide = wide.sort_values(first, ascending=first[:1] in (["knn_mse"], ["knn_mse_norm"]), na_position="last")
     floors = table.groupby("metric")["floor"].mean()
     wide.loc["floor"] = floors.reindex(wide.columns)
     return wide
+
+
+def _is_built_in(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].function.__module__.startswith("srl_bench.metrics.")
 
 
 def per_factor(results: pd.DataFrame, environment: str, metric: str) -> pd.DataFrame:

@@ -10,40 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference_geometry import control_values, geometry_values, probe_values
 
-from srl_bench.metrics import (
-    common,
-    continuity,
-    dci,
-    dimension,
-    disentanglement,
-    forward,
-    gtc,
-    inverse,
-    knn_mse,
-    knn_mse_norm,
-    knn_overlap,
-    knn_skill,
-    linear_cka,
-    lipschitz,
-    mig,
-    nieqa,
-    nieqa_skill,
-    reward,
-    rsa,
-    sap,
-    smoothness,
-    trustworthiness,
-    twonn,
-    value,
-)
+from srl_bench.metrics import common, dci, disentanglement, gtc, knn_mse, knn_mse_norm, knn_skill, mig, sap
 from srl_bench.metrics.disentanglement import dci_mi, mig_sup, modularity
-from srl_bench.metrics.low_data import low_data_curve
 from srl_bench.metrics.neighbourhood import levels
-from srl_bench.metrics.probes import probe_scores
-from srl_bench.metrics.returns import discounted_returns
-from srl_bench.metrics.smooth import temporal_variation
-from srl_bench.metrics.transitions import runs
 
 FOLDER = Path(os.environ.get("SRL_BENCH_METRICS_REF", Path(__file__).parent / "reference"))
 REFERENCE = json.loads((FOLDER / "reference.json").read_text())
@@ -120,74 +91,11 @@ def compute(data: dict[str, np.ndarray]) -> dict[str, object]:
         *common.floor(dci_mi, states, factors, **options).values(),
     ]
 
-    for probe, key in (("ridge", "ridge"), ("knn", "knn10"), ("gbt", "hgb"), ("mlp", "mlp")):
-        scores = probe_scores(probe, states, factors, split=split, kinds=kinds)
-        mine[f"probe.{key}.r2"], mine[f"probe.{key}.mse"] = scores.r2[varying], scores.mse[varying]
-    sizes = [size for size in (25, 50, 100, 250, 500, 1000) if size <= (split == 0).sum()]
-    _, mine["probe.ridge.lowdata_mean_r2"] = low_data_curve(states, factors, split=split, kinds=kinds, sizes=sizes)
-
-    mine |= compute_geometry(data, kinds, roles) | compute_control(data, kinds, roles)
+    mine |= probe_values(data) | geometry_values(data) | control_values(data)
 
     fit = disentanglement.boosted_importance(states, factors, split=split, kinds=kinds)
     mine["dci.gbr.DC"] = mine["dci.lgbm_gain.DC"] = disentanglement.dci_from_importance(fit.importance)
     mine["dci.gbr.I"] = fit.r2
-    return mine
-
-
-def compute_geometry(data: dict[str, np.ndarray], kinds: list[str], roles: list[str]) -> dict[str, object]:
-    states, factors, episodes = data["latents"], data["factors"], data["episode_ids"]
-    about = {"kinds": kinds, "roles": roles}
-    third = {"rows": np.arange(0, len(states), 3), **about}
-    mine: dict[str, object] = {
-        "knn_overlap.k10": knn_overlap(states, factors, k=10, **third),
-        "knn_overlap.excl.k10": knn_overlap(states, factors, k=10, episode_ids=episodes, **third),
-        "trustworthiness.excl.k10": trustworthiness(states, factors, k=10, episode_ids=episodes, **third),
-        "continuity.excl.k10": continuity(states, factors, k=10, episode_ids=episodes, **third),
-        "rsa_spearman": rsa(states, factors, **third),
-        "linear_cka": linear_cka(states, factors, **about),
-        "dim.twonn": twonn(states, factors, rows=third["rows"]),
-    }
-    for k in (5, 12):
-        mine[f"trustworthiness.k{k}"] = trustworthiness(states, factors, k=k, **third)
-        mine[f"continuity.k{k}"] = continuity(states, factors, k=k, **third)
-
-    about["episode_ids"] = episodes
-    rolled = np.roll(states, len(states) // 2, axis=0)
-    mine |= {f"nieqa.{name}": value for name, value in nieqa(states, factors, k=30, **about).items()}
-    mine |= {f"nieqa.{name}_floor": value for name, value in nieqa(rolled, factors, k=30, **about).items()}
-    mine["nieqa.skill"] = list(nieqa_skill(states, factors, k=30, **about).values())
-
-    found = lipschitz(states, factors, **third)
-    mine["lipschitz.q50_q95"] = [found["q50"], found["q95"]]
-    found = dimension(states, factors)
-    mine["dim.participation_ratio"] = [found["participation"], found["participation_corr"]]
-    mine["dim.effective_rank"] = [found["erank_cov"], found["erank_corr"]]
-    mine["dim.n95_n99"] = [found["n95"], found["n99"]]
-
-    about["steps"] = data["steps"]
-    mine["smoothness.tvr"] = smoothness(states, factors, **about)["tvr"]
-    truth = common.task_columns(factors.astype(np.float64), kinds, roles)
-    mine["smoothness.tvr_factors"] = temporal_variation(truth, runs(episodes, data["steps"], 2))
-    return mine
-
-
-def compute_control(data: dict[str, np.ndarray], kinds: list[str], roles: list[str]) -> dict[str, object]:
-    states, factors, rewards, split = data["latents"], data["factors"], data["rewards"], data["split"]
-    time = {"episode_ids": data["episode_ids"], "steps": data["steps"]}
-    logged = {"actions": data["actions"], "split": split, **time}
-    mine: dict[str, object] = {
-        "inverse.ridge_diff.r2": inverse(states, factors, **logged)["r2"],
-        "inverse.ridge.r2": inverse(states, factors, inputs="pair", **logged)["r2"],
-        "reward.ridge.r2": reward(states, factors, rewards=rewards, split=split)["r2"],
-        "reward.hgb.r2": reward(states, factors, rewards=rewards, split=split, learner="gbt")["r2"],
-        "value.ridge.r2": value(states, factors, rewards=rewards, split=split, **time),
-    }
-    starts, returns = discounted_returns(rewards.astype(np.float64), **time)
-    mine["value.target_sum"] = [len(starts), returns.sum()]
-    found = forward(states, factors, horizons=(5, 10), kinds=kinds, roles=roles, **logged)
-    for name, score in found.items():
-        kind, horizon = name.rsplit("_", 1)
-        mine[f"forward.ridge.{kind}_h{horizon}"] = score
     return mine
 
 
