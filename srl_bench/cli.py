@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from srl_bench import cli_data
+from srl_bench import cli_data, cli_results
 from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
 from srl_bench.config import RAW_PIXELS, RLConfig, TrainConfig, load_suite
 from srl_bench.errors import SrlBenchError
@@ -23,6 +23,7 @@ app = tyro.extras.SubcommandApp()
 for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
     app.command(command)
 app.command(name="import")(cli_data.import_)
+app.command(cli_results.correlate)
 
 
 @app.command

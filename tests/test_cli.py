@@ -12,7 +12,7 @@ from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "train", "run", "table", "publish", "list", "info")
-COMMANDS += ("pack", "unpack", "export", "import", "play")
+COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate")
 SUITE = """
 name: small
 environments:

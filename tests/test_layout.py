@@ -28,6 +28,7 @@ FLOORS = {
     "archive": 1,
     "results": 1,
     "statistics": 1,
+    "correlate": 1,
     "metrics": 1,
     "environments": 1,
     "objective": 2,
@@ -54,6 +55,7 @@ FLOORS = {
     "report": 5,
     "cli": 6,
     "cli_data": 6,
+    "cli_results": 6,
 }
 # Third-party packages that only some rooms may import.
 HOMES = {
@@ -61,7 +63,7 @@ HOMES = {
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
-    "tyro": {"cli", "cli_data"},
+    "tyro": {"cli", "cli_data", "cli_results"},
     "dask": {"launch"},
     "distributed": {"launch"},
     "pybullet": {"environments"},

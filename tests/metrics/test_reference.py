@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference_statistics import statistics_values
 
 from srl_bench.metrics import common, dci, disentanglement, gtc, knn_mse, knn_mse_norm, knn_skill, mig, sap
 from srl_bench.metrics.disentanglement import dci_mi, mig_sup, modularity
@@ -19,6 +20,7 @@ from srl_bench.metrics.probes import mlp_scores, ridge_scores
 FOLDER = Path(os.environ.get("SRL_BENCH_METRICS_REF", Path(__file__).parent / "reference"))
 REFERENCE = json.loads((FOLDER / "reference.json").read_text())
 DATA_SETS = [name for name in REFERENCE if not name.startswith("_")]
+STATISTICS = sorted(file.name.removesuffix("_reference.json") for file in FOLDER.glob("*_reference.json"))
 
 PEER_CONVENTIONS = ("peer.*", "peer_bug.*")
 OTHER_ESTIMATORS = ("dci.rf.*", "dci.lasso.*", "dci.dlib_gbc.*", "dci.gbr.importance", "sap.discrete")
@@ -143,6 +145,29 @@ def test_reference(name):
         if key in FLOORED_AT_ZERO:
             expected, found = np.maximum(expected, 0), np.maximum(found, 0)
         tolerance = max(entry["tol_abs"], WIDER.get(key, 0))
+        compared += expected.size
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
+            failures.append(f"{key}: {found} instead of {expected} +- {tolerance}")
+    print(f"{name}: {compared} values compared, {len(failures)} keys differ")
+    assert not failures, "\n".join(failures)
+    assert compared > 100
+
+
+@pytest.mark.filterwarnings("ignore:too few runs")
+@pytest.mark.parametrize("name", STATISTICS)
+def test_reference_of_statistics(name):
+    reference = json.loads((FOLDER / f"{name}_reference.json").read_text())
+    with np.load(FOLDER / f"{name}.npz") as archive:
+        mine = statistics_values(dict(archive))
+    compared, failures = 0, []
+    for key, entry in reference.items():
+        if key.startswith("_") or entry["tol_abs"] is None:
+            continue
+        assert key in mine, f"nothing computes {key}"
+        expected, found = as_array(entry["value"]), np.asarray(mine[key], dtype=np.float64)
+        if key == "steps_to_0.5.median_over_runs":  # stored as -1 where infinite
+            expected = np.where(expected == -1, np.inf, expected)
+        tolerance = max(entry["tol_abs"], 1e-12)
         compared += expected.size
         if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
             failures.append(f"{key}: {found} instead of {expected} +- {tolerance}")
