@@ -124,9 +124,11 @@ def discretise(column: NDArray, kind: str = "continuous", binning: Binning = "qu
     Categorical columns and columns of at most `bins` distinct values keep their values as classes; angles get
     equal bins on [-pi, pi); anything else gets bins of equal counts ("quantile") or equal widths ("width").
     """
-    levels, labels = np.unique(column, return_inverse=True)
-    if kind == "categorical" or len(levels) <= bins:
-        return labels
+    # a few rows tell that a continuous column has many values; sorting them all is what takes time
+    if kind == "categorical" or len(np.unique(column[: 50 * bins])) <= bins:
+        levels, labels = np.unique(column, return_inverse=True)
+        if kind == "categorical" or len(levels) <= bins:
+            return labels
     if kind == "angular":
         return np.floor((column + np.pi) / (2 * np.pi) * bins).astype(np.int64) % bins
     if binning == "width":
@@ -136,6 +138,18 @@ def discretise(column: NDArray, kind: str = "continuous", binning: Binning = "qu
         edges = np.unique(np.quantile(column, np.linspace(0, 1, bins + 1)))
         return np.searchsorted(edges[1:-1], column, side="right")
     raise DataError(f"binning {binning!r} is unknown; use 'quantile' or 'width'.")
+
+
+def factor_labels(
+    factors: NDArray, kinds: Sequence[str] | None = None, binning: Binning = "quantile", bins: int = 20
+) -> NDArray:
+    """Return (N, K_varying) class labels of the factors that vary; see `discretise`."""
+    kinds = factor_kinds(factors, kinds)
+    varying = np.flatnonzero(varying_factors(factors))
+    labels = np.empty((len(factors), len(varying)), dtype=np.int64)
+    for index, k in enumerate(varying):
+        labels[:, index] = discretise(factors[:, k], kinds[k], binning, bins)
+    return labels
 
 
 def split_episodes(episode_ids: NDArray, seed: int = 0, strata: NDArray | None = None) -> NDArray:
