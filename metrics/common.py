@@ -211,9 +211,14 @@ def ceiling(
 ) -> Score:
     """Score the ground truth itself: what a perfect encoder reaches on these rows.
 
-    The codes are the raw factor columns; a metric that takes `code_kinds` bins them as it bins factors.
+    The codes are the raw factor columns, whatever the look or the seed; a metric that takes `code_kinds` bins them
+    as it bins factors.
     """
     accepted = inspect.signature(metric_function).parameters
+    if "shifted_states" in needs:
+        needs["shifted_states"] = factors
+    if "other_states" in needs:
+        needs["other_states"] = [factors] * len(needs["other_states"])
     for keyword in ("kinds", "code_kinds"):
         if keyword in accepted:
             needs[keyword] = kinds

@@ -142,6 +142,7 @@ def mig(
     )
 
 
+@metric("mig_sup", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def mig_sup(
     states: NDArray,
     factors: NDArray,
@@ -157,6 +158,7 @@ def mig_sup(
     )
 
 
+@metric("modularity", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def modularity(
     states: NDArray,
     factors: NDArray,
@@ -172,6 +174,7 @@ def modularity(
     )
 
 
+@metric("dci_mi", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def dci_mi(
     states: NDArray,
     factors: NDArray,

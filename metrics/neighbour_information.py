@@ -186,9 +186,10 @@ def infomec(
     scores = {"M": m, "C": c, "E": float("nan")}
     everything = np.ones(len(x), dtype=bool)
     if active.any():
-        scores["E"] = np.mean([linear_explicitness(x, label, everything, everything, np.inf) for label in labels.T])
+        fitted = [linear_explicitness(x, label, everything, everything, np.inf) for label in labels.T]
+        scores["E"] = common.nan_mean(np.array(fitted))
     if split is not None:
         split = common.check_split(split, len(states))
         judged = [linear_explicitness(x, label, split == 0, split == 2, 1.0) for label in labels.T if active.any()]
         scores["E_test"] = common.nan_mean(np.array(judged))
-    return {name: float(value) for name, value in scores.items()}
+    return scores

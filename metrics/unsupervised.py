@@ -89,7 +89,7 @@ def udr_pair(a: NDArray, b: NDArray, *, relation: Literal["spearman", "lasso"] =
     elif relation == "lasso":
         from sklearn.linear_model import Lasso
 
-        related = np.stack([Lasso(alpha=0.1).fit(x, column).coef_ for column in y.T], axis=1)
+        related = np.stack([Lasso(alpha=0.1, max_iter=10_000).fit(x, column).coef_ for column in y.T], axis=1)
     else:
         raise DataError(f"relation {relation!r} is unknown; use 'spearman' or 'lasso'.")
     related = np.abs(related)

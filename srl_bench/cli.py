@@ -59,6 +59,7 @@ def score(
     metrics: tuple[str, ...] | None = None,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Path | None = None,
     plugin: Plugins = (),
 ) -> None:
     """Score a frozen encoder on the held-out episodes of a data set.
@@ -71,6 +72,7 @@ def score(
         metrics: metrics to compute (default: all).
         seed: seed of the probes.
         allow_overlap: score even on episodes that the encoder was trained on.
+        shifted: the same episodes recorded in another domain, to score how much the look matters.
         plugin: Python files or modules with plug-ins.
     """
     from rich.table import Table
@@ -81,7 +83,12 @@ def score(
 
     load_plugins(plugin)
     records = score_records(
-        load_encoder(encoder), open_data(data), metrics=metrics, seed=seed, allow_overlap=allow_overlap
+        load_encoder(encoder),
+        open_data(data),
+        metrics=metrics,
+        seed=seed,
+        allow_overlap=allow_overlap,
+        shifted=open_data(shifted) if shifted is not None else None,
     )
     table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
     for name, record in records.items():

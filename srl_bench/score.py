@@ -34,13 +34,14 @@ def score(
     max_rows: int = 10_000,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Rollouts | None = None,
 ) -> pd.Series:
     """Return one value per metric, by name; "ridge_r2.robot_x" is the value of a single factor.
 
     The arguments and errors are those of `score_records`.
     """
     records = score_records(
-        encoder, rollouts, metrics=metrics, max_rows=max_rows, seed=seed, allow_overlap=allow_overlap
+        encoder, rollouts, metrics=metrics, max_rows=max_rows, seed=seed, allow_overlap=allow_overlap, shifted=shifted
     )
     return pd.Series({name: record["value"] for name, record in records.items()}, dtype=float, name="value")
 
@@ -53,16 +54,19 @@ def score_records(
     max_rows: int = 10_000,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Rollouts | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score an encoder and return a record per value.
 
     Args:
         encoder: what to score.
         rollouts: data whose validation and test episodes the encoder has not seen.
-        metrics: names of metrics; by default all that are registered.
+        metrics: names of metrics; by default all that are registered and have what they need.
         max_rows: larger data are thinned to this many evenly spaced rows; neighbouring frames say the same.
         seed: seed of probes and of random tie breaking.
         allow_overlap: score even if the encoder was trained on test episodes of these data.
+        shifted: the same states with another look, for metrics that compare the two: a recording of the same
+            policy and seed in another domain of the environment.
 
     Returns:
         By name: value, ceiling, floor, normalised = (value - floor) / (ceiling - floor), better, range,
@@ -70,9 +74,10 @@ def score_records(
 
     Raises:
         UnknownNameError: a metric is not registered.
-        DataError: the data do not fit the encoder, are too few, or were used to train it.
+        DataError: the data do not fit the encoder, are too few, or were used to train it, a metric lacks what it
+            needs, or the shifted data hold other states.
     """
-    chosen = [METRICS[name] for name in (metrics if metrics is not None else METRICS)]
+    asked = None if metrics is None else [METRICS[name] for name in metrics]
     _check_overlap(encoder, rollouts, allow_overlap)
     kept = np.unique(np.linspace(0, len(rollouts) - 1, min(max_rows, len(rollouts))).astype(np.int64))
     split = rollouts.split[kept]
@@ -93,6 +98,9 @@ def score_records(
         "rewards": rollouts.rewards[kept],
         "seed": seed,
     }
+    if shifted is not None:
+        context["shifted_states"] = _shifted_states(encoder, rollouts, shifted, kept)
+    chosen = _with_needs(asked, context)
     records: dict[str, dict[str, Any]] = {}
     with cpu_threads(1), progress() as bar:
         task = bar.add_task("score", total=len(chosen), status="")
@@ -108,6 +116,36 @@ def score_records(
             records |= _score_one(item, states[rows], factors[rows], needs, n_rows, rollouts)
             bar.advance(task)
     return records
+
+
+def _with_needs(asked: list[Metric] | None, context: dict[str, Any]) -> list[Metric]:
+    """Return the metrics whose needs are met; one that was asked for by name and lacks something is an error."""
+    if asked is None:
+        return [METRICS[name] for name in METRICS if set(METRICS[name].needs) <= set(context)]
+    for item in asked:
+        lacking = sorted(set(item.needs) - set(context))
+        if lacking:
+            hint = "; give the same states in another domain as `shifted`" if "shifted_states" in lacking else ""
+            raise DataError(f"metric {item.name!r} needs {', '.join(lacking)}{hint}.")
+    return asked
+
+
+def _shifted_states(encoder: Encoder, rollouts: Rollouts, shifted: Rollouts, kept: np.ndarray) -> np.ndarray:
+    """Encode the rows `kept` of the shifted data.
+
+    Raises:
+        DataError: their task factors are not those of `rollouts`, row by row.
+    """
+    tasks = [[factor.role == "task" for factor in data.factor_table] for data in (rollouts, shifted)]
+    names = [[factor.name for factor in data.factor_table if factor.role == "task"] for data in (rollouts, shifted)]
+    same = names[0] == names[1] and len(rollouts) == len(shifted)
+    if not same or np.abs(rollouts.factors[:, tasks[0]] - shifted.factors[:, tasks[1]]).max() > 1e-6:
+        raise DataError(
+            f"{shifted.path} does not hold the states of {rollouts.path} row by row; record both with the same "
+            "policy, seed and frames, in two domains of one environment."
+        )
+    with cpu_threads(1):
+        return encoder.encode(observations_for(encoder, shifted)[kept]).astype(np.float64)
 
 
 def _score_one(

@@ -47,6 +47,7 @@ FLOORS = {
     "play": 4,
     "pretrain": 4,
     "score": 4,
+    "intervene": 4,
     "rl": 4,
     "imitation": 4,
     "tune": 4,

@@ -173,7 +173,7 @@ def test_split_of_the_fixtures_is_reproduced():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_classifiers_of_bins_are_those_of_disentanglement_lib(name):
-    """Three minutes for each data set."""
+    """Twenty seconds for each data set."""
     entry = REFERENCE[name]["dci.dlib_gbc.DCI"]
     with np.load(FOLDER / f"{name}.npz") as data:
         fit = classifier_importance(data["latents"], data["factors"], split=data["split"], kinds=data["factor_kinds"])
