@@ -83,7 +83,7 @@ def main() -> None:
         for binning in ("width", "quantile"):
             ours = cpu_seconds(lambda: mutual_information(states, factors, binning=binning), 5)  # noqa: B023
             report(f"mutual information, bins of equal {binning} (target >= 20)", ours, peer)
-        if n_rows > 10_000 and "--all" not in sys.argv:
+        if n_rows > 10_000 or "--mi" in sys.argv:
             continue
         labels = common.factor_labels(factors, bins=10)
         ours = cpu_seconds(lambda: normalised_information(states, factors), 1)  # noqa: B023

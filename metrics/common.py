@@ -132,12 +132,40 @@ def discretise(column: NDArray, kind: str = "continuous", binning: Binning = "qu
     if kind == "angular":
         return np.floor((column + np.pi) / (2 * np.pi) * bins).astype(np.int64) % bins
     if binning == "width":
-        edges = np.histogram_bin_edges(column, bins)
-        return np.searchsorted(edges[1:-1], column, side="right")
+        return _count_passed(np.histogram_bin_edges(column, bins)[1:-1], column)
     if binning == "quantile":
-        edges = np.unique(np.quantile(column, np.linspace(0, 1, bins + 1)))
-        return np.searchsorted(edges[1:-1], column, side="right")
+        return _count_passed(np.unique(quantiles(column, bins))[1:-1], column)
     raise DataError(f"binning {binning!r} is unknown; use 'quantile' or 'width'.")
+
+
+def quantiles(column: NDArray, parts: int) -> NDArray:
+    """Return what `np.quantile(column, np.linspace(0, 1, parts + 1))` does, several times as fast.
+
+    Values are counted in 4096 cells of equal width, and only those in the cells of a quantile are sorted.
+    """
+    low, spread = column.min(), np.ptp(column)
+    scale = 4095 / spread if spread > 0 else np.inf
+    if not np.isfinite(scale) or not np.isfinite(spread):
+        return np.quantile(column, np.linspace(0, 1, parts + 1))
+    cells = ((column - low) * scale).astype(np.int64)
+    counts = np.bincount(cells, minlength=4096)
+    position = np.linspace(0, 1, parts + 1) * (len(column) - 1)
+    ranks = np.stack([np.floor(position), np.ceil(position)]).astype(np.int64)
+    sorted_cells = np.zeros(4096, dtype=bool)
+    own = np.searchsorted(np.cumsum(counts), ranks, side="right")
+    sorted_cells[own] = True
+    kept = np.sort(column[sorted_cells[cells]])
+    left_out = np.cumsum(np.where(sorted_cells, 0, counts))
+    below, above = kept[ranks - left_out[own]]
+    return below + (above - below) * (position - ranks[0])
+
+
+def _count_passed(edges: NDArray, column: NDArray) -> NDArray:
+    """Return (N,) how many edges each value has reached; for few edges faster than a search."""
+    labels = np.zeros(len(column), dtype=np.min_scalar_type(len(edges)))
+    for edge in edges:
+        labels += column >= edge
+    return labels.astype(np.int64)
 
 
 def factor_labels(

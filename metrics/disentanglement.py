@@ -90,7 +90,8 @@ def mutual_information(
     `code_kinds` gives the kinds of the latents where these are factors themselves (see `common.ceiling`).
     The estimate for independent variables is about (B - 1)^2 / (2 N_eff) above 0.
     """
-    states, factors = common.check_inputs(states, factors)
+    # columns are what is worked on, so they should lie together in memory
+    states, factors = map(np.asfortranarray, common.check_inputs(states, factors))
     code_kinds = common.factor_kinds(states, code_kinds)
     active = np.flatnonzero(common.active_dims(states))
     codes = [common.discretise(states[:, j], code_kinds[j], binning, bins) for j in active]
@@ -101,8 +102,14 @@ def information_between(codes: Sequence[NDArray], labels: Sequence[NDArray]) -> 
     """Count the mutual information between all of the (N,) labels `codes` and all of `labels`."""
     code_entropies = np.array([_entropy(code) for code in codes])
     entropies = np.array([_entropy(label) for label in labels])
-    joint = np.array([[_entropy(code * (label.max() + 1) + label) for label in labels] for code in codes])
-    information = code_entropies[:, None] + entropies - joint.reshape(len(codes), len(labels))
+    size = max((label.max() + 1 for label in labels), default=1)
+    pairs = np.empty(len(codes[0]) if len(codes) else 0, dtype=np.int64)
+    joint = np.empty((len(codes), len(labels)))
+    for j, code in enumerate(codes):
+        wide = code * size
+        for k, label in enumerate(labels):
+            joint[j, k] = _entropy(np.add(wide, label, out=pairs))
+    information = code_entropies[:, None] + entropies - joint
     return Information(np.maximum(information, 0.0), entropies)
 
 

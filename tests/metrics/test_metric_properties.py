@@ -126,6 +126,18 @@ def test_discretise_into_two_bins(column, kind, binning, labels):
     np.testing.assert_array_equal(common.discretise(np.array(column, float), kind, binning, 2), labels)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 400), st.sampled_from(["normal", "ties", "outlier", "tiny", "huge"]))
+def test_quantiles_are_those_of_numpy(seed, n, shape):
+    column = np.random.default_rng(seed).normal(size=n)
+    if shape == "ties":
+        column = np.round(2 * column)
+    column[0] *= 1e12 if shape == "outlier" else 1
+    column *= {"tiny": 1e-308, "huge": 1e300}.get(shape, 1)
+    expected = np.quantile(column, np.linspace(0, 1, 11))
+    np.testing.assert_allclose(common.quantiles(column, 10), expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+
+
 def test_standardised_blocks_weigh_factors_equally():
     random = np.random.default_rng(0)
     factors = np.stack(
