@@ -144,10 +144,9 @@ def quantiles(column: NDArray, parts: int) -> NDArray:
     Values are counted in 4096 cells of equal width, and only those in the cells of a quantile are sorted.
     """
     low, spread = column.min(), np.ptp(column)
-    scale = 4095 / spread if spread > 0 else np.inf
-    if not np.isfinite(scale) or not np.isfinite(spread):
+    if not 1e-300 < spread < np.inf:
         return np.quantile(column, np.linspace(0, 1, parts + 1))
-    cells = ((column - low) * scale).astype(np.int64)
+    cells = ((column - low) * (4095 / spread)).astype(np.int64)
     counts = np.bincount(cells, minlength=4096)
     position = np.linspace(0, 1, parts + 1) * (len(column) - 1)
     ranks = np.stack([np.floor(position), np.ceil(position)]).astype(np.int64)

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
-from srl_bench import correlate
-from srl_bench.correlate import Encoders, correlation_table, encoders_of, rank_correlation
+from srl_bench import rank_correlation as ranks
+from srl_bench.correlate import correlation_table, encoders_of
 from srl_bench.errors import DataError
+from srl_bench.rank_correlation import Encoders, rank_correlation
 from srl_bench.report.correlation import print_correlations, write_correlation_figures
 from srl_bench.results import COLUMNS
 
@@ -66,7 +67,7 @@ def test_environments_are_never_pooled():
         np.concatenate([group.metrics[:, 0] for group in groups]), np.concatenate([group.outcome for group in groups])
     ).statistic
     assert pooled > 0.6
-    rho = [correlate.correlations(group)[0] for group in groups]
+    rho = [ranks.correlations(group)[0] for group in groups]
     whole = correlation_table(groups, replicates=200, permutations=200).iloc[0]
     assert whole["spearman"] == pytest.approx(np.tanh(np.arctanh(rho).mean()))
     assert whole["p"] > 0.05
@@ -77,7 +78,7 @@ def test_p_values_are_corrected_for_the_number_of_metrics():
     found = []
     for _ in range(40):
         group = encoders(random.normal(size=12), **{f"m{i}": random.normal(size=12) for i in range(10)})
-        found.append(correlate.family_wise_p([group], 200, 0).min())
+        found.append(ranks.family_wise_p([group], 200, 0).min())
     # at most 5 % of studies without any effect may find one; 5 of 40 has probability 0.05
     assert (np.array(found) <= 0.05).sum() <= 5
 
@@ -89,9 +90,9 @@ def test_seeds_of_a_configuration_are_drawn_together():
     returns = np.repeat(random.normal(size=5), 10) + 1e-3 * random.normal(size=50)
     group = Encoders("world", ("m",), quality[:, None], returns[:, None], np.repeat(np.arange(5), 10))
     apart = Encoders("world", ("m",), quality[:, None], returns[:, None], np.arange(50))
-    together, single = (correlate.bootstrap([item], "spearman", 500, 0).std() for item in (group, apart))
+    together, single = (ranks.bootstrap([item], "spearman", 500, 0).std() for item in (group, apart))
     assert together > 2 * single
-    order = correlate._permuted_blocks(np.array([0, 0, 1, 1, 2]), np.random.default_rng(3))
+    order = ranks._permuted_blocks(np.array([0, 0, 1, 1, 2]), np.random.default_rng(3))
     assert order[4] == 4
     assert order[:4].tolist() in ([0, 1, 2, 3], [2, 3, 0, 1])
 
@@ -99,11 +100,26 @@ def test_seeds_of_a_configuration_are_drawn_together():
 def test_reliability_of_outcomes_bounds_metrics():
     random = np.random.default_rng(0)
     quality = random.normal(size=(200, 1))
-    half, whole = correlate.noise_ceiling([encoders(quality + random.normal(size=(200, 4)), m=quality[:, 0])])
+    half, whole = ranks.noise_ceiling([encoders(quality + random.normal(size=(200, 4)), m=quality[:, 0])])
     # Pearson's r of means of two: 1 / (1 + 1/2); of four: 1 / (1 + 1/4)
     assert half == pytest.approx(2 / 3, abs=0.06)
     assert whole == pytest.approx(0.8, abs=0.05)
-    assert np.isnan(correlate.noise_ceiling([encoders(range(5), m=range(5))])).all()
+    assert np.isnan(ranks.noise_ceiling([encoders(range(5), m=range(5))])).all()
+
+
+def test_seeds_and_configurations_are_told_apart():
+    """The metric orders configurations as returns do, and their seeds in reverse."""
+    configuration, seed = np.repeat(np.arange(6), 3), np.tile(np.arange(3), 6)
+    returns = 10 * configuration + seed
+    metric = 10 * configuration - seed
+    group = Encoders("world", ("m",), metric[:, None].astype(float), returns[:, None].astype(float), configuration)
+    within, between = ranks.within_and_between(group)
+    assert within == -1
+    assert between == 1
+    assert np.isnan(ranks.within_and_between(encoders(range(5), m=range(5)))[0])
+    assert ranks.noise_ceiling([group]) == (1, 1)
+    table = correlation_table([group], replicates=20, permutations=20)
+    assert table.loc[0, ["within", "between"]].tolist() == [-1, 1]
 
 
 def suite_results(n_methods, seeds=(0,)):

@@ -28,6 +28,7 @@ FLOORS = {
     "archive": 1,
     "results": 1,
     "statistics": 1,
+    "rank_correlation": 1,
     "correlate": 1,
     "metrics": 1,
     "environments": 1,

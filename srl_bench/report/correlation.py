@@ -12,7 +12,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from srl_bench.correlate import ALL, Encoders
+from srl_bench.correlate import ALL
+from srl_bench.rank_correlation import Encoders
 from srl_bench.registry import METRICS
 from srl_bench.report.figures import save_figure
 from srl_bench.report.terminal import print_table

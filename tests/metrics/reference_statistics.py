@@ -4,16 +4,17 @@ import warnings
 
 import numpy as np
 
-from srl_bench import correlate, statistics
+from srl_bench import rank_correlation as ranks
+from srl_bench import statistics
 
 PROFILE_TAU = np.linspace(0, 1.2, 25)
 
 
-def encoders(data: dict[str, np.ndarray]) -> list[correlate.Encoders]:
+def encoders(data: dict[str, np.ndarray]) -> list[ranks.Encoders]:
     sign = np.where(data["metric_higher_better"], 1, -1)
     names, labels = tuple(map(str, data["metric_names"])), np.arange(data["rl"].shape[1])
     pairs = zip(data["metric_values"], data["rl"], strict=True)
-    return [correlate.Encoders(str(e), names, metrics * sign, rl, labels) for e, (metrics, rl) in enumerate(pairs)]
+    return [ranks.Encoders(str(e), names, metrics * sign, rl, labels) for e, (metrics, rl) in enumerate(pairs)]
 
 
 def statistics_values(data: dict[str, np.ndarray]) -> dict[str, object]:
@@ -37,7 +38,7 @@ def statistics_values(data: dict[str, np.ndarray]) -> dict[str, object]:
         warnings.simplefilter("ignore")  # the mean over runs is a single one
         of_means = [statistics.performance_profile(item.mean(axis=0)[None], PROFILE_TAU).value for item in finals]
     groups = encoders(data)
-    rho = np.stack([correlate.correlations(group) for group in groups])
+    rho = np.stack([ranks.correlations(group) for group in groups])
     return {
         "final_scores.checksum": [finals.sum(), (finals**2).sum()],
         "aggregate.point": [[found.value for found in item] for item in aggregates[False]],
@@ -62,10 +63,10 @@ def statistics_values(data: dict[str, np.ndarray]) -> dict[str, object]:
         "welch_enc0": welch,
         "welch_enc0.bh": statistics.benjamini_hochberg(welch),
         "corr.spearman_per_env": rho,
-        "corr.kendall_per_env": [correlate.correlations(group, "kendall") for group in groups],
-        "corr.spearman_fisher_mean": correlate.combine(rho),
-        "corr.spearman_ci95_bonett_wright": np.stack(correlate.fisher_interval(rho, data["rl"].shape[1]), axis=-1),
-        "corr.top1_regret": np.mean([correlate.top_regret(group) for group in groups], axis=0),
-        "corr.pairwise_accuracy": correlate.pairwise_accuracy(groups),
-        "corr.rl_split_half": correlate.noise_ceiling(groups),
+        "corr.kendall_per_env": [ranks.correlations(group, "kendall") for group in groups],
+        "corr.spearman_fisher_mean": ranks.combine(rho),
+        "corr.spearman_ci95_bonett_wright": np.stack(ranks.fisher_interval(rho, data["rl"].shape[1]), axis=-1),
+        "corr.top1_regret": np.mean([ranks.top_regret(group) for group in groups], axis=0),
+        "corr.pairwise_accuracy": ranks.pairwise_accuracy(groups),
+        "corr.rl_split_half": ranks.noise_ceiling(groups),
     }

@@ -334,6 +334,18 @@ def test_signs_do_not_matter(seed):
         assert SCORES[name](states * [-1, 1, -1], factors) == pytest.approx(SCORES[name](states, factors), abs=1e-6)
 
 
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 10_000))
+def test_trees_do_not_see_order_sign_scale_or_warps(seed):
+    states, factors = data(seed, 900)
+    split = np.arange(900) * 3 // 900
+    expected = dci(states, factors, split=split)
+    for moved in (states[:, [2, 0, 1]], states * [-1, 1, -1], states * [0.01, 50, 1] + 3, np.sinh(states)):
+        assert dci(moved, factors, split=split) == pytest.approx(expected, abs=0.02)
+    doubled = dci(np.hstack([states, states]), factors, split=split)
+    assert doubled["D"] == pytest.approx(expected["D"], abs=0.02)
+
+
 def test_row_order_does_not_matter():
     states, factors = data(0)
     order = np.random.default_rng(0).permutation(300)
