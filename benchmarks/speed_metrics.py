@@ -113,7 +113,7 @@ def core_table(data: dict[str, Any]) -> dict[str, float]:
     seconds = {}
     for name in METRICS:
         item = METRICS[name]
-        if not item.core:
+        if not item.core or not set(item.needs) <= set(data):
             continue
         rows = slice(None) if "split" in item.needs else np.flatnonzero(data["split"] == 2)
         chosen = {key: value[rows] if isinstance(value, np.ndarray) else value for key, value in data.items()}

@@ -75,8 +75,10 @@ class Metric:
     """A scoring function `(states, factors, **needs) -> float | dict[str, float]` and how to read its value.
 
     `needs` are the keyword arguments that the scoring protocol has to supply, out of: episode_ids, steps,
-    split, kinds, roles, names, actions, rewards, seed. `shifts` is the number of circular shifts that
-    estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless others are named.
+    split, kinds, roles, names, actions, rewards, seed; and where the caller has them, shifted_states (of the same
+    rows with another look) and other_states (of encoders of other seeds). `shifts` is the number of circular
+    shifts that estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless others
+    are named.
     """
 
     name: str

@@ -13,8 +13,8 @@ from scipy import stats
 
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.registry import METRICS
+from srl_bench.statistics import MIN_SEEDS
 
-MIN_SEEDS = 5
 HEADLINE = {
     "ridge_r2": "ridge R²",
     "mlp_r2": "MLP R²",

@@ -35,7 +35,8 @@ def test_the_ground_truth_scores_its_ceiling(truth, mobile):
 def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
     series = score(features, mobile)
     assert isinstance(series, pd.Series)
-    assert {name.split(".")[0] for name in series.index} == {name for name in METRICS if METRICS[name].core}
+    offered = {name for name in METRICS if not {"shifted_states", "other_states"} & set(METRICS[name].needs)}
+    assert {name.split(".")[0] for name in series.index} == {name for name in offered if METRICS[name].core}
     assert {"dci.D", "mlp_r2.robot_x", "gtc.target_x", "inverse.gain", "forward.state_r2_5"} <= set(series.index)
     undefined = {"dci.D", "dci.C", "reward.auroc", "reward.average_precision"}  # no test row has a positive reward
     assert set(series.index[series.isna()]) == undefined
@@ -161,3 +162,27 @@ def test_a_metric_of_a_plug_in_gets_what_it_needs(truth, mobile, monkeypatch):
 def test_the_same_seed_gives_the_same_scores(features, mobile):
     first, second = (score(features, mobile, metrics=["mlp_r2", "dci", "knn_mse"], max_rows=600) for _ in range(2))
     pd.testing.assert_series_equal(first, second)
+
+
+def test_metrics_of_a_second_look_need_the_same_states_with_that_look(truth, features, mobile, tmp_path):
+    needing = {name for name in METRICS if "shifted_states" in METRICS[name].needs}
+    assert not needing & {name.split(".")[0] for name in score(truth, mobile, metrics=None).index}
+    with pytest.raises(DataError, match=r"'paired_ratio' needs shifted_states; give the same states"):
+        score(truth, mobile, metrics=["paired_ratio"])
+    with pytest.raises(DataError, match=r"'udr' needs other_states\.$"):
+        score(truth, mobile, metrics=["udr"])
+
+    twin = {"image_size": 48, "domain": "twin"}
+    shifted = srl.record("srl_bench/MobileRobot-v0", 2_000, 0, out=tmp_path / "twin", environment_kwargs=twin)
+    names = ["paired_ratio", "retrieval", "proxy_a_distance", "shifted_ridge_r2"]
+    same = score_records(truth, mobile, metrics=names, shifted=shifted)
+    assert same["paired_ratio"]["value"] == same["shifted_ridge_r2.drop"]["value"] == 0
+    assert same["retrieval"]["value"] == pytest.approx(same["retrieval"]["ceiling"], abs=0.02)
+    moved = score_records(features, mobile, metrics=names, shifted=shifted)
+    assert moved["paired_ratio"]["value"] > 0.1
+    assert moved["paired_ratio"]["ceiling"] == 0
+    assert moved["paired_ratio"]["floor"] > moved["paired_ratio"]["value"]
+    assert moved["proxy_a_distance"]["value"] > 1
+    other = srl.record("srl_bench/MobileRobot-v0", 2_000, 1, out=tmp_path / "other", environment_kwargs=twin)
+    with pytest.raises(DataError, match="does not hold the states"):
+        score(truth, mobile, metrics=names, shifted=other)
