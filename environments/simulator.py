@@ -235,6 +235,10 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._place_distractors()
         self._set_factors(own)
 
+    def possible(self, factors: Sequence[float] | NDArray[np.floating]) -> bool:
+        """Return whether there is a state with these factors, which `set_factors` does not check."""
+        return self._possible(check_factors(self.factors, factors))
+
     def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Put the simulator into a random state, every factor that does not follow from others drawn uniformly.
 

@@ -4,6 +4,7 @@ Every registered metric can be imported from here by its name, e.g. `from srl_be
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from srl_bench.registry import METRICS
@@ -13,7 +14,9 @@ if __name__ == "metrics":
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    if not name.startswith("_") and name in METRICS:
+    # `from srl_bench.metrics import common` asks here first; a module must not wait for all of them
+    is_module = (Path(__file__).parent / f"{name}.py").exists()
+    if not name.startswith("_") and not is_module and name in METRICS:
         return METRICS[name].function
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

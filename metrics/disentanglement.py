@@ -6,7 +6,6 @@ matrices from data. Constant (dead) dimensions are dropped before anything else.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.common import Binning
-from srl_bench.metrics.correlation import correlations
 from srl_bench.registry import metric
 
 
@@ -92,22 +90,26 @@ def mutual_information(
     `code_kinds` gives the kinds of the latents where these are factors themselves (see `common.ceiling`).
     The estimate for independent variables is about (B - 1)^2 / (2 N_eff) above 0.
     """
-    states, factors = common.check_inputs(states, factors)
-    kinds = common.factor_kinds(factors, kinds)
+    # columns are what is worked on, so they should lie together in memory
+    states, factors = map(np.asfortranarray, common.check_inputs(states, factors))
     code_kinds = common.factor_kinds(states, code_kinds)
-    codes = [
-        common.discretise(states[:, j], code_kinds[j], binning, bins)
-        for j in np.flatnonzero(common.active_dims(states))
-    ]
-    classes = [
-        common.discretise(factors[:, k], kinds[k], binning, bins)
-        for k in np.flatnonzero(common.varying_factors(factors))
-    ]
+    active = np.flatnonzero(common.active_dims(states))
+    codes = [common.discretise(states[:, j], code_kinds[j], binning, bins) for j in active]
+    return information_between(codes, list(common.factor_labels(factors, kinds, binning, bins).T))
+
+
+def information_between(codes: Sequence[NDArray], labels: Sequence[NDArray]) -> Information:
+    """Count the mutual information between all of the (N,) labels `codes` and all of `labels`."""
     code_entropies = np.array([_entropy(code) for code in codes])
-    entropies = np.array([_entropy(label) for label in classes])
-    joint = np.array([[_entropy(code * (label.max() + 1) + label) for label in classes] for code in codes])
-    shape = (len(codes), len(classes))
-    information = code_entropies[:, None] + entropies - joint.reshape(shape)
+    entropies = np.array([_entropy(label) for label in labels])
+    size = max((label.max() + 1 for label in labels), default=1)
+    pairs = np.empty(len(codes[0]) if len(codes) else 0, dtype=np.int64)
+    joint = np.empty((len(codes), len(labels)))
+    for j, code in enumerate(codes):
+        wide = code * size
+        for k, label in enumerate(labels):
+            joint[j, k] = _entropy(np.add(wide, label, out=pairs))
+    information = code_entropies[:, None] + entropies - joint
     return Information(np.maximum(information, 0.0), entropies)
 
 
@@ -147,6 +149,7 @@ def mig(
     )
 
 
+@metric("mig_sup", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def mig_sup(
     states: NDArray,
     factors: NDArray,
@@ -162,6 +165,7 @@ def mig_sup(
     )
 
 
+@metric("modularity", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def modularity(
     states: NDArray,
     factors: NDArray,
@@ -177,6 +181,7 @@ def modularity(
     )
 
 
+@metric("dci_mi", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def dci_mi(
     states: NDArray,
     factors: NDArray,
@@ -191,114 +196,3 @@ def dci_mi(
         states, factors, kinds=kinds, binning=binning, bins=bins, code_kinds=code_kinds
     ).information
     return dict(zip("DC", dci_from_importance(information), strict=True))
-
-
-def sap_from_scores(scores: NDArray) -> float:
-    """Return the mean over factors of the top-two gap of `scores` (d, K) over dimensions."""
-    return common.nan_mean(top_gap(scores))
-
-
-@metric("sap", better="higher", range=(0.0, 1.0), needs=("kinds",))
-def sap(states: NDArray, factors: NDArray, *, kinds: Sequence[str] | None = None) -> float:
-    """Separated attribute predictability (Kumar et al. 2018, arXiv 1711.00848), for continuous factors.
-
-    S_jk = corr(z_j, y_k)^2 is the R^2 of a line from one dimension to one factor (mean over the columns of an
-    angle or class); SAP = mean_k of the best S_jk minus the second best. In [0, 1].
-
-    Args:
-        states: (N, d) latents; a single active dimension has no second best and gives NaN.
-        factors: (N, K) ground truth; constant factors are left out.
-        kinds: K entries of "continuous", "angular" or "categorical".
-    """
-    states, factors = common.check_inputs(states, factors)
-    states = states[:, common.active_dims(states)]
-    if states.shape[1] == 1:
-        return float("nan")
-    columns, owners = common.standardised_blocks(factors, kinds)
-    squared = correlations(states, columns) ** 2  # (d, C)
-    varying = np.flatnonzero(common.varying_factors(factors))
-    scores = np.stack([squared[:, owners == k].mean(axis=1) for k in varying], axis=1)
-    return sap_from_scores(scores)
-
-
-class ImportanceFit(NamedTuple):
-    """Importance (d_active, K_varying) with columns of sum 1, and test R^2 per varying factor."""
-
-    importance: NDArray
-    r2: NDArray
-
-
-def boosted_importance(
-    states: NDArray,
-    factors: NDArray,
-    *,
-    split: NDArray,
-    kinds: Sequence[str] | None = None,
-    seed: int = 0,
-) -> ImportanceFit:
-    """Fit boosted trees from the latents to each factor and sum the gain of the splits on each dimension."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    states, factors = common.check_inputs(states, factors)
-    split = common.check_split(split, len(states))
-    train, test = split == 0, split == 2
-    x = states[:, common.active_dims(states)]
-    y, owners = common.standardised_blocks(factors, kinds)
-    varying = np.flatnonzero(common.varying_factors(factors))
-    importance = np.zeros((x.shape[1], len(varying)))
-    r2 = np.zeros(len(varying))
-    if x.shape[1] == 0:
-        return ImportanceFit(importance, r2)
-
-    for index, k in enumerate(varying):
-        target = y[:, owners == k]
-        prediction = np.zeros((test.sum(), target.shape[1]))
-        for c in range(target.shape[1]):
-            trees = HistGradientBoostingRegressor(
-                max_iter=100, max_depth=3, min_samples_leaf=20, early_stopping=False, random_state=seed
-            ).fit(x[train], target[train, c])
-            gains = gain_importance(trees, x.shape[1])
-            importance[:, index] += target[train, c].var() * gains / max(gains.sum(), 1e-300)
-            prediction[:, c] = trees.predict(x[test])
-        importance[:, index] /= max(importance[:, index].sum(), 1e-300)
-        r2[index] = common.block_r2(target[test], prediction)
-    return ImportanceFit(importance, r2)
-
-
-def gain_importance(trees: object, n_features: int) -> NDArray:
-    """Return (n_features,) total loss reduction by the splits on each feature of a fitted HistGB model."""
-    nodes = np.concatenate([tree.nodes for stage in trees._predictors for tree in stage])  # type: ignore[attr-defined]
-    inner = nodes[nodes["is_leaf"] == 0]
-    return np.bincount(inner["feature_idx"], inner["gain"], minlength=n_features)
-
-
-@metric("dci", better="higher", range=(0.0, 1.0), needs=("split", "kinds", "seed"), shifts=1)
-def dci(
-    states: NDArray,
-    factors: NDArray,
-    *,
-    split: NDArray,
-    kinds: Sequence[str] | None = None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Disentanglement, completeness, informativeness (Eastwood & Williams 2018), with boosted trees.
-
-    R_jk is the share of the loss reduction that regression trees predicting factor k owe to dimension j. D is
-    high if each dimension matters for one factor, C if each factor needs one dimension, I is the mean of
-    max(0, test R^2). If I < 0.1 the importances mean nothing, and D and C are NaN. Values of other estimators
-    are not comparable.
-
-    Args:
-        states: (N, d) latents.
-        factors: (N, K) ground truth; constant factors are left out.
-        split: (N,) 0 train, 1 validation, 2 test, by whole episodes.
-        kinds: K entries of "continuous", "angular" or "categorical".
-        seed: seed of the trees.
-    """
-    importance, r2 = boosted_importance(states, factors, split=split, kinds=kinds, seed=seed)
-    informativeness = common.nan_mean(np.maximum(r2, 0.0))
-    disentanglement, completeness = dci_from_importance(importance)
-    if not informativeness >= 0.1:
-        warnings.warn("DCI D and C are undefined: the latents inform trees too little (I < 0.1)", stacklevel=2)
-        disentanglement = completeness = float("nan")
-    return {"D": disentanglement, "C": completeness, "I": informativeness}

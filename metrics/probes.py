@@ -7,17 +7,24 @@ on train episodes, chooses hyperparameters on validation episodes and is judged 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
+from srl_bench.metrics.learners import boosted_trees, ridge_path
+from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.network import fit_networks
+from srl_bench.metrics.search import search
 from srl_bench.registry import metric
 
 ALPHAS = np.logspace(-3, 3, 7)
+NEIGHBOURS = 10
+NEEDS = ("split", "kinds", "names", "roles")
+
+ProbeName = Literal["ridge", "knn", "gbt", "mlp"]
 
 
 class ProbeScores(NamedTuple):
@@ -37,6 +44,41 @@ class Task(NamedTuple):
     seed: int
 
 
+def make_task(states: NDArray, factors: NDArray, split: NDArray, kinds: Sequence[str] | None, seed: int = 0) -> Task:
+    """Check and standardise the data of a probe; constant dimensions are dropped."""
+    states, factors = common.check_inputs(states, factors)
+    split = common.check_split(split, len(states))
+    train = split == 0
+    x = common.standardise(states[:, common.active_dims(states[train])], train)
+    y, owners = common.standardised_blocks(factors, kinds)
+    return Task(x, y, owners, split, seed)
+
+
+def evaluate(predict: Callable[[Task], NDArray], task: Task) -> ProbeScores:
+    """Score `predict`, which maps a `Task` to (S, n_test, C) predictions of S independent fits.
+
+    A collapsed representation is given R^2 = 0 without a fit.
+    """
+    train, test = task.split == 0, task.split == 2
+    target = task.y[test]
+    if task.x.shape[1]:
+        predictions = predict(task)
+    else:
+        predictions = np.broadcast_to(task.y[train].mean(axis=0), (1, *target.shape))
+
+    n_factors = task.owners[-1] + 1
+    r2, mse = np.full(n_factors, np.nan), np.full(n_factors, np.nan)
+    for k in range(n_factors):
+        block = task.owners == k
+        if not task.y[:, block].any():  # a constant factor
+            continue
+        r2[k] = np.mean([common.block_r2(target[:, block], fit[:, block]) for fit in predictions])
+        mse[k] = ((predictions - target)[:, :, block] ** 2).sum(axis=2).mean()
+    if not task.x.shape[1]:
+        r2 = np.where(np.isnan(r2), np.nan, 0.0)
+    return ProbeScores(r2, mse)
+
+
 def probe(
     predict: Callable[[Task], NDArray],
     states: NDArray,
@@ -46,69 +88,90 @@ def probe(
     kinds: Sequence[str] | None = None,
     seed: int = 0,
 ) -> ProbeScores:
-    """Score `predict`, which maps a `Task` to (S, n_test, C) predictions of S independent fits.
-
-    A collapsed representation is given R^2 = 0 without a fit.
-    """
-    states, factors = common.check_inputs(states, factors)
-    split = common.check_split(split, len(states))
-    train, test = split == 0, split == 2
-    x = common.standardise(states[:, common.active_dims(states[train])], train)
-    y, owners = common.standardised_blocks(factors, kinds)
-    target = y[test]
-    if x.shape[1]:
-        predictions = predict(Task(x, y, owners, split, seed))
-    else:
-        predictions = np.broadcast_to(y[train].mean(axis=0), (1, *target.shape))
-
-    r2, mse = np.full(factors.shape[1], np.nan), np.full(factors.shape[1], np.nan)
-    for k in np.flatnonzero(common.varying_factors(factors)):
-        block = owners == k
-        r2[k] = np.mean([common.block_r2(target[:, block], fit[:, block]) for fit in predictions])
-        mse[k] = ((predictions - target)[:, :, block] ** 2).sum(axis=2).mean()
-    if not x.shape[1]:
-        r2 = np.where(np.isnan(r2), np.nan, 0.0)
-    return ProbeScores(r2, mse)
+    """Score a probe of one's own; see `evaluate`."""
+    return evaluate(predict, make_task(states, factors, split, kinds, seed))
 
 
-def _summarise(
-    scores: ProbeScores, factors: NDArray, names: Sequence[str] | None, roles: Sequence[str] | None
-) -> dict[str, float]:
-    factors = np.asarray(factors)
-    mean = common.nan_mean(np.maximum(scores.r2[common.task_factors(factors, roles)], 0.0))
-    return common.summarise(scores.r2, common.factor_names(factors, names), mean)
-
-
-def ridge_path(x: NDArray, y: NDArray, alphas: NDArray) -> NDArray:
-    """Return (A, d, C) minimisers of |y - x w|^2 + alpha |w|^2 for centred x (n, d) and y (n, C).
-
-    One eigendecomposition x'x = V diag(l) V' gives them all: w = V diag(1 / (l + alpha)) V' x'y.
-    """
-    eigenvalues, vectors = np.linalg.eigh(x.T @ x)
-    shrunk = (vectors.T @ (x.T @ y)) / (np.maximum(eigenvalues, 0.0)[:, None] + np.reshape(alphas, (-1, 1, 1)))
-    return vectors @ shrunk
-
-
-def _ridge(task: Task) -> NDArray:
+def ridge(task: Task) -> NDArray:
+    """Predict by ridge regression whose penalty, per factor, is the best of `ALPHAS` on validation rows."""
     train, validation, test = (task.split == part for part in range(3))
     if not validation.any():
         raise DataError("split leaves no validation rows, on which the ridge probe chooses its penalty.")
-    offset = task.y[train].mean(axis=0)
-    weights = ridge_path(task.x[train], task.y[train] - offset, ALPHAS)
-    squared = ((task.x[validation] @ weights + offset - task.y[validation]) ** 2).sum(axis=1)  # (A, C)
+    centre, offset = task.x[train].mean(axis=0), task.y[train].mean(axis=0)
+    weights = ridge_path(task.x[train] - centre, task.y[train] - offset, ALPHAS)
+    squared = (((task.x[validation] - centre) @ weights + offset - task.y[validation]) ** 2).sum(axis=1)  # (A, C)
     loss = np.stack([squared[:, task.owners == k].sum(axis=1) for k in range(task.owners[-1] + 1)])  # (K, A)
     chosen = loss.argmin(axis=1)[task.owners]  # (C,)
-    return (task.x[test] @ weights[chosen, :, np.arange(len(chosen))].T + offset)[None]
+    return ((task.x[test] - centre) @ weights[chosen, :, np.arange(len(chosen))].T + offset)[None]
+
+
+def knn(task: Task) -> NDArray:
+    """Predict the mean of the ten nearest train rows."""
+    train = task.split == 0
+    found, _ = search(task.x[task.split == 2], task.x[train], min(NEIGHBOURS, int(train.sum())))
+    return task.y[train][found].mean(axis=1)[None]
+
+
+def gbt(task: Task) -> NDArray:
+    """Predict each column by 200 boosted trees."""
+    train, test = task.split == 0, task.split == 2
+    columns = [boosted_trees(task.x[train], column, task.seed)(task.x[test]) for column in task.y[train].T]
+    return np.stack(columns, axis=1)[None]
+
+
+def mlp(task: Task) -> NDArray:
+    """Predict all columns by a small network; three initialisations."""
+    train, test = task.split == 0, task.split == 2
+    return fit_networks(task.x[train], task.y[train], task.seed)(task.x[test])
+
+
+PROBES: dict[str, Callable[[Task], NDArray]] = {"ridge": ridge, "knn": knn, "gbt": gbt, "mlp": mlp}
+
+
+def probe_scores(
+    probe: ProbeName,
+    states: NDArray,
+    factors: NDArray,
+    *,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> ProbeScores:
+    """Return test R^2 and squared error per factor of one of `PROBES`; equal requests are answered once."""
+    if probe not in PROBES:
+        raise DataError(f"probe {probe!r} is unknown; use one of {', '.join(PROBES)}.")
+    return _scores(probe, *make_task(states, factors, split, kinds, seed))
 
 
 def ridge_scores(
     states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None
 ) -> ProbeScores:
     """Return test R^2 and squared error per factor of the ridge probe (see `ridge_r2`)."""
-    return probe(_ridge, states, factors, split=split, kinds=kinds)
+    return probe_scores("ridge", states, factors, split=split, kinds=kinds)
 
 
-@metric("ridge_r2", better="higher", range=(-np.inf, 1.0), needs=("split", "kinds", "names", "roles"))
+@remembered
+def _scores(probe: str, x: NDArray, y: NDArray, owners: NDArray, split: NDArray, seed: int) -> ProbeScores:
+    return evaluate(PROBES[probe], Task(x, y, owners, split, seed))
+
+
+def _r2(
+    probe: ProbeName,
+    states: NDArray,
+    factors: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None,
+    names: Sequence[str] | None,
+    roles: Sequence[str] | None,
+    seed: int = 0,
+) -> dict[str, float]:
+    r2 = probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).r2
+    factors = np.asarray(factors)
+    mean = common.nan_mean(np.maximum(r2[common.task_factors(factors, roles)], 0.0))
+    return common.summarise(r2, common.factor_names(factors, names), mean)
+
+
+@metric("ridge_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS)
 def ridge_r2(
     states: NDArray,
     factors: NDArray,
@@ -134,86 +197,47 @@ def ridge_r2(
     Returns:
         "mean" of max(0, R^2) over task factors, and R^2 per factor, NaN for a constant one.
     """
-    return _summarise(ridge_scores(states, factors, split=split, kinds=kinds), factors, names, roles)
+    return _r2("ridge", states, factors, split, kinds, names, roles)
 
 
-def _mlp(
-    task: Task,
+@metric("knn_probe_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS, shifts=1)
+def knn_probe_r2(
+    states: NDArray,
+    factors: NDArray,
     *,
-    n_nets: int = 3,
-    width: int = 64,
-    learning_rate: float = 1e-3,
-    batch_size: int = 256,
-    epochs: int = 150,
-    weight_decay: float = 1e-4,
-) -> NDArray:
-    """Train S networks at once as batched matrices, with the backward pass and Adam written out."""
-    import torch
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Local decodability: test R^2 of the mean of the ten nearest train rows.
 
-    random = torch.Generator().manual_seed(task.seed)
-    train, test = task.split == 0, task.split == 2
-    x, y, x_test = (
-        torch.as_tensor(np.ascontiguousarray(part), dtype=torch.float32)
-        for part in (task.x[train], task.y[train], task.x[test])
-    )
-    sizes = [x.shape[1], width, width, y.shape[1]]
-    shapes = [shape for a, b in pairwise(sizes) for shape in ((n_nets, a, b), (n_nets, 1, b))]
-    numbers = [int(np.prod(shape)) for shape in shapes]
-    theta, gradient, first, second = torch.zeros(4, sum(numbers))
-    w1, b1, w2, b2, w3, b3 = (part.view(shape) for part, shape in zip(theta.split(numbers), shapes, strict=True))
-    gw1, gb1, gw2, gb2, gw3, gb3 = (
-        part.view(shape) for part, shape in zip(gradient.split(numbers), shapes, strict=True)
-    )
-    for weight in (w1, w2, w3):
-        limit = (6 / (weight.shape[1] + weight.shape[2])) ** 0.5
-        weight.uniform_(-limit, limit, generator=random)
-
-    def forward(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        hidden = torch.baddbmm(b1, inputs, w1).relu_()
-        hidden2 = torch.baddbmm(b2, hidden, w2).relu_()
-        return hidden, hidden2, torch.baddbmm(b3, hidden2, w3)
-
-    step = 0
-    with torch.no_grad():
-        for _ in range(epochs):
-            order = torch.stack([torch.randperm(len(x), generator=random) for _ in range(n_nets)])
-            shuffled_x, shuffled_y = x[order], y[order]  # (S, n, d), (S, n, C)
-            for start in range(0, len(x), batch_size):
-                xb, yb = shuffled_x[:, start : start + batch_size], shuffled_y[:, start : start + batch_size]
-                h1, h2, output = forward(xb)
-                error = output.sub_(yb).mul_(1 / yb.shape[1])
-                torch.bmm(h2.mT, error, out=gw3)
-                torch.sum(error, 1, keepdim=True, out=gb3)
-                error = torch.bmm(error, w3.mT).mul_(h2 > 0)
-                torch.bmm(h1.mT, error, out=gw2)
-                torch.sum(error, 1, keepdim=True, out=gb2)
-                error = torch.bmm(error, w2.mT).mul_(h1 > 0)
-                torch.bmm(xb.mT, error, out=gw1)
-                torch.sum(error, 1, keepdim=True, out=gb1)
-
-                step += 1
-                gradient.add_(theta, alpha=weight_decay)
-                first.lerp_(gradient, 0.1)
-                second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-                scale = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
-                theta.addcdiv_(first, scale, value=-learning_rate / (1 - 0.9**step))
-        return forward(x_test.expand(n_nets, -1, -1))[2].double().numpy()
+    Arguments and result as in `ridge_r2`; validation rows are unused.
+    """
+    return _r2("knn", states, factors, split, kinds, names, roles)
 
 
-def mlp_scores(
-    states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None, seed: int = 0
-) -> ProbeScores:
-    """Return test R^2 and squared error per factor of the network probe (see `mlp_r2`)."""
-    return probe(_mlp, states, factors, split=split, kinds=kinds, seed=seed)
+@metric("gbt_r2", better="higher", range=(-np.inf, 1.0), needs=(*NEEDS, "seed"), shifts=1)
+def gbt_r2(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Decodability along axes: test R^2 of boosted trees (scikit-learn's histogram gradient boosting).
+
+    200 trees of at most 31 leaves, at least 20 rows each, rate 0.1, per factor column. Warps of single
+    dimensions hardly matter, rotations do. Arguments and result as in `ridge_r2`; validation rows are unused;
+    `seed` is that of the trees.
+    """
+    return _r2("gbt", states, factors, split, kinds, names, roles, seed)
 
 
-@metric(
-    "mlp_r2",
-    better="higher",
-    range=(-np.inf, 1.0),
-    needs=("split", "kinds", "names", "roles", "seed"),
-    shifts=1,
-)
+@metric("mlp_r2", better="higher", range=(-np.inf, 1.0), needs=(*NEEDS, "seed"), shifts=1)
 def mlp_r2(
     states: NDArray,
     factors: NDArray,
@@ -228,18 +252,38 @@ def mlp_r2(
 
     Two hidden layers of 64 ReLU units, Adam (Kingma & Ba 2015) at 1e-3 with weight decay 1e-4, 150 epochs of
     batches of 256; mean R^2 of three initialisations. Below 1; noise scores below 0 because the network
-    overfits. The global random state stays as it is.
+    overfits. Arguments and result as in `ridge_r2`; validation rows are unused; `seed` is that of initial
+    weights and batches. The global random state stays as it is.
+    """
+    return _r2("mlp", states, factors, split, kinds, names, roles, seed)
 
-    Args:
-        states: (N, d) latents.
-        factors: (N, K) ground truth.
-        split: (N,) 0 train, 1 validation (unused), 2 test, by whole episodes.
-        kinds: K entries of "continuous", "angular" or "categorical".
-        names: K factor names, the keys of the result.
-        roles: K entries of "task", "distractor" or "nuisance".
-        seed: seed of initial weights and batches.
+
+@metric("probe_mse", better="lower", range=(0.0, np.inf), needs=(*NEEDS, "seed"), shifts=1, core=False)
+def probe_mse(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    split: NDArray,
+    probe: ProbeName = "ridge",
+    units: Literal["std", "raw"] = "std",
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Test mean squared error of a probe: "std", as a share of the factor's variance, or "raw", in its unit squared.
+
+    An angle has the error of its sine and cosine together, a class that of its one-hot code. Arguments as in
+    `ridge_r2`; `probe` is "ridge", "knn", "gbt" or "mlp".
 
     Returns:
-        "mean" of max(0, R^2) over task factors, and R^2 per factor, NaN for a constant one.
+        "mean" over task factors, and the error per factor, NaN for a constant one.
     """
-    return _summarise(mlp_scores(states, factors, split=split, kinds=kinds, seed=seed), factors, names, roles)
+    mse = probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).mse
+    factors = np.asarray(factors, dtype=np.float64)
+    if units not in ("std", "raw"):
+        raise DataError(f"units {units!r} is unknown; use 'std' or 'raw'.")
+    if units == "raw":
+        mse = mse * common.block_variance(factors, kinds)
+    mean = common.nan_mean(mse[common.task_factors(factors, roles)])
+    return common.summarise(mse, common.factor_names(factors, names), mean)

@@ -47,7 +47,7 @@ def nearest(
     if n_rows == episodes.max() + 1:
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             part = slice(start, start + QUERIES_AT_ONCE)
-            candidates, far = _search(pool[position[part]], pool, k + 1)
+            candidates, far = search(pool[position[part]], pool, k + 1)
             far[candidates == position[part, None]] = np.inf
             found[part], distance[part] = _best(candidates, far, k)
     else:
@@ -55,7 +55,7 @@ def nearest(
             inside = np.isin(owner, group)
             outer, inner = np.flatnonzero(~inside), np.flatnonzero(inside)
             z = pool[position[members]]
-            candidates, far = _search(z, pool[outer], min(k, len(outer)))
+            candidates, far = search(z, pool[outer], min(k, len(outer)))
             candidates = outer[candidates]
             if len(group) > 1:
                 squares = _squared_distances(z, pool[inner])
@@ -65,6 +65,57 @@ def nearest(
                 far = np.hstack([far, np.sqrt(np.maximum(squares, 0))])
             found[members], distance[members] = _best(candidates, far, k)
     return order[found], distance
+
+
+def nearest_in_time_apart(
+    points: NDArray,
+    k: int,
+    episodes: NDArray,
+    steps: NDArray,
+    gap: int,
+    queries: NDArray,
+    seed: int = 0,
+) -> tuple[NDArray, NDArray]:
+    """Find the exact k nearest rows that are of another episode, or more than `gap` steps away in the same one.
+
+    Args:
+        points: (N, d) finite values.
+        k: number of neighbours.
+        episodes: (N,) integers.
+        steps: (N,) step within the episode.
+        gap: largest distance in steps of a row that is no neighbour; 0 excludes the row itself.
+        queries: (Q,) indices of the rows to search for.
+        seed: seed of the order in which equally distant rows are preferred.
+
+    Returns:
+        (Q, k) row indices and (Q, k) distances, nearest first.
+    """
+    _, first, last = time_windows(episodes, steps, gap)
+    excluded = int((last - first).max())
+    if not 1 <= k <= len(points) - excluded:
+        raise DataError(
+            f"k = {k} neighbours are impossible: k must be at least 1, and {excluded} of {len(points)} rows are within "
+            f"{gap} steps of one of them. Lower k or exclude fewer steps."
+        )
+    indices, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        rows = queries[part, None]
+        found, distance = nearest(points, min(k + excluded - 1, len(points) - 1), None, queries[part], seed)
+        close = (episodes[found] == episodes[rows]) & (np.abs(steps[found] - steps[rows]) <= gap)
+        indices[part], distances[part] = _best(found, np.where(close, np.inf, distance), k)
+    return indices, distances
+
+
+def time_windows(episodes: NDArray, steps: NDArray, gap: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the order of rows by episode and step, and for each row the range first:last of those at most
+    `gap` steps away in its episode, as places in that order."""
+    order = np.lexsort((steps, episodes))
+    time = np.asarray(steps, dtype=np.int64) - np.min(steps)
+    time = time + episode_labels(len(episodes), episodes) * (int(time.max()) + 2 * gap + 1)
+    first = np.searchsorted(time[order], time - gap, side="left")
+    last = np.searchsorted(time[order], time + gap, side="right")
+    return order, first, last
 
 
 def _groups(episodes: NDArray, sizes: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
@@ -88,7 +139,8 @@ def rows_by_episode(episodes: NDArray) -> list[NDArray]:
     return np.split(np.argsort(episodes, kind="stable"), starts[1:])
 
 
-def _search(queries: NDArray, pool: NDArray, k: int) -> tuple[NDArray, NDArray]:
+def search(queries: NDArray, pool: NDArray, k: int) -> tuple[NDArray, NDArray]:
+    """Return (Q, k) indices of the k nearest rows of `pool` (N, d) to each of `queries` (Q, d), and distances."""
     if k == 0:
         return np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0))
     from sklearn import config_context

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from srl_bench import cli_data
+from srl_bench import cli_data, cli_results
 from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
 from srl_bench.config import RAW_PIXELS, RLConfig, TrainConfig, load_suite
 from srl_bench.errors import SrlBenchError
@@ -23,6 +23,7 @@ app = tyro.extras.SubcommandApp()
 for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
     app.command(command)
 app.command(name="import")(cli_data.import_)
+app.command(cli_results.correlate)
 
 
 @app.command
@@ -58,6 +59,7 @@ def score(
     metrics: tuple[str, ...] | None = None,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Path | None = None,
     plugin: Plugins = (),
 ) -> None:
     """Score a frozen encoder on the held-out episodes of a data set.
@@ -67,9 +69,10 @@ def score(
     Args:
         encoder: folder of a saved encoder.
         data: folder that `record` wrote.
-        metrics: metrics to compute (default: all).
+        metrics: metrics to compute (default: all core ones; `srl-bench list metrics` names every one).
         seed: seed of the probes.
         allow_overlap: score even on episodes that the encoder was trained on.
+        shifted: the same episodes recorded in another domain, to score how much the look matters.
         plugin: Python files or modules with plug-ins.
     """
     from rich.table import Table
@@ -80,7 +83,12 @@ def score(
 
     load_plugins(plugin)
     records = score_records(
-        load_encoder(encoder), open_data(data), metrics=metrics, seed=seed, allow_overlap=allow_overlap
+        load_encoder(encoder),
+        open_data(data),
+        metrics=metrics,
+        seed=seed,
+        allow_overlap=allow_overlap,
+        shifted=open_data(shifted) if shifted is not None else None,
     )
     table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
     for name, record in records.items():

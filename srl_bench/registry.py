@@ -75,17 +75,20 @@ class Metric:
     """A scoring function `(states, factors, **needs) -> float | dict[str, float]` and how to read its value.
 
     `needs` are the keyword arguments that the scoring protocol has to supply, out of: episode_ids, steps,
-    split, kinds, roles, names, actions, rewards, seed. `shifts` is the number of circular shifts that
-    estimate the floor (fewer for metrics that fit models).
+    split, kinds, roles, names, actions, rewards, seed; and where the caller has them, shifted_states (of the same
+    rows with another look) and other_states (of encoders of other seeds). `shifts` is the number of circular
+    shifts that estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless others
+    are named.
     """
 
     name: str
     function: Callable[..., float | dict[str, float]]
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "neither"]
     range: tuple[float, float]
     needs: tuple[str, ...] = ()
     shifts: int = 9
     version: str = "1"
+    core: bool = True
 
 
 METRICS: Registry[Metric] = Registry("metric", "srl_bench.metrics")
@@ -98,16 +101,17 @@ MEMORIES: Registry[Any] = Registry("memory", "srl_bench.nets")
 def metric(
     name: str,
     *,
-    better: Literal["higher", "lower"],
+    better: Literal["higher", "lower", "neither"],
     range: tuple[float, float],
     needs: tuple[str, ...] = (),
     shifts: int = 9,
     version: str = "1",
+    core: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a metric; the function itself stays a plain function."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        METRICS.add(name, Metric(name, function, better, range, needs, shifts, version), function)
+        METRICS.add(name, Metric(name, function, better, range, needs, shifts, version, core), function)
         return function
 
     return register

@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.registry import METRICS
+from srl_bench.statistics import MIN_SEEDS
 
-MIN_SEEDS = 5
 HEADLINE = {
     "ridge_r2": "ridge R²",
     "mlp_r2": "MLP R²",
@@ -157,13 +158,19 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
     known = results.loc[~results["track"].isin([FAILED, "cost"]), "metric"].unique()
     columns = [name for name in HEADLINE if name in known]
-    columns += [str(name) for name in known if "." not in str(name) and name not in (*HEADLINE, "knn_skill")]
+    columns += [
+        str(name) for name in known if "." not in str(name) and not (name in HEADLINE or _is_built_in(str(name)))
+    ]
     wide = wide.reindex(index=of_environment["method"].unique(), columns=columns)
     first = list(wide.columns[:1])
     wide = wide.sort_values(first, ascending=first[:1] in (["knn_mse"], ["knn_mse_norm"]), na_position="last")
     floors = table.groupby("metric")["floor"].mean()
     wide.loc["floor"] = floors.reindex(wide.columns)
     return wide
+
+
+def _is_built_in(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].function.__module__.startswith("srl_bench.metrics.")
 
 
 def per_factor(results: pd.DataFrame, environment: str, metric: str) -> pd.DataFrame:

@@ -1,8 +1,11 @@
-"""Score a frozen encoder on held-out episodes with every registered metric.
+"""Score a frozen encoder on held-out episodes with the registered metrics.
 
 Probes are fitted on training episodes, chosen on validation episodes and reported on test episodes; all other
 metrics see test episodes only. Every value comes with its ceiling (the ground truth as the representation)
 and its floor (states paired with the wrong moments), computed on the same rows.
+
+Large data are thinned to evenly spaced rows, because neighbouring frames say the same; for metrics that need
+steps, to evenly spaced whole episodes.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from srl_bench.registry import METRICS, Metric
 from srl_bench.rollouts import Rollouts
 
 FEW_EPISODES = 100
+LOGGED = ("episode_ids", "steps", "split", "actions", "rewards")
+DESCRIBED = ("kinds", "roles", "names", "seed")
 
 
 def score(
@@ -34,13 +39,14 @@ def score(
     max_rows: int = 10_000,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Rollouts | None = None,
 ) -> pd.Series:
     """Return one value per metric, by name; "ridge_r2.robot_x" is the value of a single factor.
 
     The arguments and errors are those of `score_records`.
     """
     records = score_records(
-        encoder, rollouts, metrics=metrics, max_rows=max_rows, seed=seed, allow_overlap=allow_overlap
+        encoder, rollouts, metrics=metrics, max_rows=max_rows, seed=seed, allow_overlap=allow_overlap, shifted=shifted
     )
     return pd.Series({name: record["value"] for name, record in records.items()}, dtype=float, name="value")
 
@@ -53,16 +59,19 @@ def score_records(
     max_rows: int = 10_000,
     seed: int = 0,
     allow_overlap: bool = False,
+    shifted: Rollouts | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Score an encoder and return a record per value.
 
     Args:
         encoder: what to score.
         rollouts: data whose validation and test episodes the encoder has not seen.
-        metrics: names of metrics; by default all that are registered.
-        max_rows: larger data are thinned to this many evenly spaced rows; neighbouring frames say the same.
+        metrics: names of metrics; by default all core metrics (see `srl_bench.metric`) that have what they need.
+        max_rows: larger data are thinned to about this many rows.
         seed: seed of probes and of random tie breaking.
         allow_overlap: score even if the encoder was trained on test episodes of these data.
+        shifted: the same states with another look, for metrics that compare the two: a recording of the same
+            policy and seed in another domain of the environment.
 
     Returns:
         By name: value, ceiling, floor, normalised = (value - floor) / (ceiling - floor), better, range,
@@ -70,49 +79,103 @@ def score_records(
 
     Raises:
         UnknownNameError: a metric is not registered.
-        DataError: the data do not fit the encoder, are too few, or were used to train it.
+        DataError: the data do not fit the encoder, are too few, or were used to train it, a metric lacks what it
+            needs, or the shifted data hold other states.
     """
-    chosen = [METRICS[name] for name in (metrics if metrics is not None else METRICS)]
+    given = {*LOGGED, *DESCRIBED, *(["shifted_states"] if shifted is not None else [])}
+    chosen = _with_needs(None if metrics is None else [METRICS[name] for name in metrics], given)
     _check_overlap(encoder, rollouts, allow_overlap)
-    rows = np.flatnonzero(rollouts.split >= 0)
-    kept = rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))]
-    split = rollouts.split[kept]
-    common.check_rows(kept[split == 2], rollouts.episode_ids[kept][split == 2])
+    # A metric that needs steps gets whole episodes (True), any other evenly spaced rows (False).
+    kept = {whole: thin(rollouts, max_rows) for whole, thin in ((False, _spread_rows), (True, _whole_episodes))}
+    kept = {whole: kept[whole] for whole in {"steps" in item.needs for item in chosen}}
+    for rows in kept.values():
+        common.check_rows(rows[rollouts.split[rows] == 2], rollouts.episode_ids[rows][rollouts.split[rows] == 2])
     with cpu_threads(1):
-        states = encode_rows(encoder, rollouts, kept).astype(np.float64)
-    factors = rollouts.factors[kept]
-    n_rows = int((split == 2).sum())
+        needed = np.unique(np.concatenate(list(kept.values())))
+        encoded = encode_rows(encoder, rollouts, needed).astype(np.float64)
     table = rollouts.factor_table
-    context = {
-        "episode_ids": rollouts.episode_ids[kept],
-        "steps": rollouts.steps[kept],
-        "split": split,
+    described = {
         "kinds": [factor.kind for factor in table],
         "roles": [factor.role for factor in table],
         "names": [factor.name for factor in table],
-        "actions": rollouts.actions[kept],
-        "rewards": rollouts.rewards[kept],
         "seed": seed,
     }
+    logged = {name: getattr(rollouts, name) for name in ("factors", *LOGGED)}
+    moved = None if shifted is None else _shifted_states(encoder, rollouts, shifted, needed)
     records: dict[str, dict[str, Any]] = {}
     with cpu_threads(1), progress() as bar:
         task = bar.add_task("score", total=len(chosen), status="")
         for item in chosen:
             bar.update(task, status=item.name)
-            # A metric that splits the rows itself gets all of them, any other the test rows.
-            rows = slice(None) if "split" in item.needs else np.flatnonzero(split == 2)
-            needs = {
-                name: value[rows] if isinstance(value, np.ndarray) else value
-                for name, value in context.items()
-                if name in item.needs
-            }
-            records |= _score_one(item, states[rows], factors[rows], needs, n_rows, rollouts)
+            rows = kept["steps" in item.needs]
+            test = rollouts.split[rows] == 2
+            if "split" not in item.needs:  # a metric that splits the rows itself gets all of them
+                rows = rows[test]
+            place = np.searchsorted(needed, rows)
+            states = encoded[place]
+            arrays = {name: logged[name][rows] for name in ("factors", *item.needs) if name in logged}
+            if moved is not None:
+                arrays["shifted_states"] = moved[place]
+            needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
+            records |= _score_one(item, states, arrays["factors"], needs, kept["steps" in item.needs][test], rollouts)
             bar.advance(task)
     return records
 
 
+def _spread_rows(rollouts: Rollouts, limit: int) -> np.ndarray:
+    rows = np.flatnonzero(rollouts.split >= 0)
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(np.int64))]
+
+
+def _whole_episodes(rollouts: Rollouts, limit: int) -> np.ndarray:
+    """Return the rows of evenly spaced episodes, about `limit` in all, but of four episodes of each split at least."""
+    if len(rollouts) <= limit:
+        return np.flatnonzero(rollouts.split >= 0)
+    by_episode = rollouts.split[rollouts.episodes[:-1]]
+    chosen = np.zeros(rollouts.n_episodes, dtype=bool)
+    for part in range(3):
+        members = np.flatnonzero(by_episode == part)
+        wanted = max(4, round(len(members) * limit / len(rollouts)))
+        chosen[members[common.spread_rows(len(members), wanted)]] = True
+    return np.flatnonzero(chosen[rollouts.episode_ids])
+
+
+def _with_needs(asked: list[Metric] | None, given: set[str]) -> list[Metric]:
+    """Return the metrics that were asked for, by default the core ones whose needs are met.
+
+    Raises:
+        DataError: one that was asked for lacks something.
+    """
+    if asked is None:
+        return [item for item in map(METRICS.__getitem__, METRICS) if item.core and set(item.needs) <= given]
+    for item in asked:
+        lacking = sorted(set(item.needs) - given)
+        if lacking:
+            hint = "; give the same states in another domain as `shifted`" if "shifted_states" in lacking else ""
+            raise DataError(f"metric {item.name!r} needs {', '.join(lacking)}{hint}.")
+    return asked
+
+
+def _shifted_states(encoder: Encoder, rollouts: Rollouts, shifted: Rollouts, kept: np.ndarray) -> np.ndarray:
+    """Encode the rows `kept` of the shifted data.
+
+    Raises:
+        DataError: their task factors are not those of `rollouts`, row by row.
+    """
+    tasks = [[factor.role == "task" for factor in data.factor_table] for data in (rollouts, shifted)]
+    names = [[factor.name for factor in data.factor_table if factor.role == "task"] for data in (rollouts, shifted)]
+    same = names[0] == names[1] and len(rollouts) == len(shifted)
+    if not same or np.abs(rollouts.factors[:, tasks[0]] - shifted.factors[:, tasks[1]]).max() > 1e-6:
+        raise DataError(
+            f"{shifted.path} does not hold the states of {rollouts.path} row by row; record both with the same "
+            "policy, seed and frames, in two domains of one environment."
+        )
+    with cpu_threads(1):
+        return encode_rows(encoder, shifted, kept).astype(np.float64)
+
+
 def _score_one(
-    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], n_rows: int, rollouts: Rollouts
+    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], test: np.ndarray, rollouts: Rollouts
 ) -> dict[str, dict[str, Any]]:
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -123,7 +186,7 @@ def _score_one(
         ceilings = _flatten(item.name, common.ceiling(item.function, factors, kinds, **other))
         floors = _flatten(item.name, common.floor(item.function, states, factors, item.shifts, **needs))
     seconds = time.perf_counter() - started
-    n_episodes = len(rollouts.info["split"]["test"])
+    n_episodes = len(np.unique(rollouts.episode_ids[test]))
     notes = sorted({str(warning.message) for warning in caught})
     if n_episodes < FEW_EPISODES and any(factor.scope == "episode" for factor in rollouts.factor_table):
         notes.append(f"factors that are constant within an episode have only {n_episodes} test samples")
@@ -139,7 +202,7 @@ def _score_one(
             "range": list(item.range),
             "version": item.version,
             "shifts": item.shifts,
-            "n_rows": n_rows,
+            "n_rows": len(test),
             "n_episodes": n_episodes,
             "skipped": constant,
             "warnings": notes,

@@ -12,7 +12,7 @@ from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "train", "run", "table", "publish", "list", "info")
-COMMANDS += ("pack", "unpack", "export", "import", "play")
+COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate")
 SUITE = """
 name: small
 environments:
@@ -102,6 +102,10 @@ def test_a_users_loss_against_the_zoo(run, tmp_path):
     run(*words, "--root", tmp_path / "runs")
     assert r"\toprule" in run("table", folder, "--form", "tex")
     assert "robot_x" in run("table", folder, "--metric", "ridge_r2")
+    out = run("correlate", folder, "--out", tmp_path / "predicted", "--replicates", 20, "--permutations", 20)
+    assert "ridge_r2" in out
+    assert "so there are no intervals" in out
+    assert set(pd.read_csv(tmp_path / "predicted" / "correlation.csv")["metric"]) == {"ridge_r2", "gtc"}
     run("publish", folder, "--out", tmp_path / "published")
     assert (tmp_path / "published" / "provenance.json").exists()
     assert (tmp_path / "published" / "figures" / "metrics_MobileRobot-v0.pdf").stat().st_size > 1000

@@ -28,6 +28,8 @@ FLOORS = {
     "archive": 1,
     "results": 1,
     "statistics": 1,
+    "rank_correlation": 1,
+    "correlate": 1,
     "metrics": 1,
     "environments": 1,
     "objective": 2,
@@ -46,6 +48,7 @@ FLOORS = {
     "play": 4,
     "pretrain": 4,
     "score": 4,
+    "intervene": 4,
     "rl": 4,
     "imitation": 4,
     "tune": 4,
@@ -54,6 +57,7 @@ FLOORS = {
     "report": 5,
     "cli": 6,
     "cli_data": 6,
+    "cli_results": 6,
 }
 # Third-party packages that only some rooms may import.
 HOMES = {
@@ -61,7 +65,7 @@ HOMES = {
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
-    "tyro": {"cli", "cli_data"},
+    "tyro": {"cli", "cli_data", "cli_results"},
     "dask": {"launch"},
     "distributed": {"launch"},
     "pybullet": {"environments"},

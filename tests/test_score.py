@@ -35,8 +35,11 @@ def test_the_ground_truth_scores_its_ceiling(truth, mobile):
 def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
     series = score(features, mobile)
     assert isinstance(series, pd.Series)
-    assert {*METRICS} - {"dci"} <= set(series.index)
-    assert {"dci.D", "dci.C", "dci.I", "mlp_r2.robot_x", "gtc.target_x"} <= set(series.index)
+    offered = {name for name in METRICS if not {"shifted_states", "other_states"} & set(METRICS[name].needs)}
+    assert {name.split(".")[0] for name in series.index} == {name for name in offered if METRICS[name].core}
+    assert {"dci.D", "mlp_r2.robot_x", "gtc.target_x", "inverse.gain", "forward.state_r2_5"} <= set(series.index)
+    undefined = {"dci.D", "dci.C", "reward.auroc", "reward.average_precision"}  # no test row has a positive reward
+    assert set(series.index[series.isna()]) == undefined
     for name, value in series.dropna().items():
         low, high = METRICS[name.split(".")[0]].range
         assert low <= value <= high, name
@@ -59,6 +62,29 @@ def test_metrics_without_a_split_see_test_rows_only_and_floors_are_shifts(featur
 def test_large_data_are_thinned_evenly(truth, mobile):
     records = score_records(truth, mobile, metrics=["ridge_r2", "gtc"], max_rows=500)
     assert records["ridge_r2"]["n_rows"] == records["gtc"]["n_rows"] == pytest.approx(500 * 0.25, abs=5)
+
+
+def test_metrics_that_need_steps_get_whole_episodes(truth, mobile, monkeypatch):
+    """Oracle: every test episode that is there is there from its first step to its last."""
+    seen = {}
+
+    def spy(states, factors, **needs):
+        seen.update(needs, states=states, factors=factors)
+        return 0.0
+
+    item = Metric("spy", spy, "higher", (0.0, 1.0), ("episode_ids", "steps"), core=False)
+    monkeypatch.setitem(METRICS._entries, "spy", (item, "tests.spy"))
+    record = score_records(truth, mobile, metrics=["spy"], max_rows=1000)["spy"]
+    episodes, counts = np.unique(seen["episode_ids"], return_counts=True)
+    lengths = np.diff(mobile.episodes)
+    assert len(episodes) == 4  # of 5 test episodes
+    np.testing.assert_array_equal(counts, lengths[episodes])
+    assert record["n_rows"] == counts.sum()
+    for episode in episodes:
+        np.testing.assert_array_equal(seen["steps"][seen["episode_ids"] == episode], np.arange(lengths[episode]))
+    rows = np.flatnonzero(np.isin(mobile.episode_ids, episodes))
+    np.testing.assert_allclose(seen["factors"], mobile.factors[rows])
+    assert score(truth, mobile, max_rows=600).index.str.startswith("spy").sum() == 0
 
 
 def test_few_episodes_are_noted(truth, mobile):
@@ -136,3 +162,27 @@ def test_a_metric_of_a_plug_in_gets_what_it_needs(truth, mobile, monkeypatch):
 def test_the_same_seed_gives_the_same_scores(features, mobile):
     first, second = (score(features, mobile, metrics=["mlp_r2", "dci", "knn_mse"], max_rows=600) for _ in range(2))
     pd.testing.assert_series_equal(first, second)
+
+
+def test_metrics_of_a_second_look_need_the_same_states_with_that_look(truth, features, mobile, tmp_path):
+    needing = {name for name in METRICS if "shifted_states" in METRICS[name].needs}
+    assert not needing & {name.split(".")[0] for name in score(truth, mobile, metrics=None).index}
+    with pytest.raises(DataError, match=r"'paired_ratio' needs shifted_states; give the same states"):
+        score(truth, mobile, metrics=["paired_ratio"])
+    with pytest.raises(DataError, match=r"'udr' needs other_states\.$"):
+        score(truth, mobile, metrics=["udr"])
+
+    twin = {"image_size": 48, "domain": "twin"}
+    shifted = srl.record("srl_bench/MobileRobot-v0", 2_000, 0, out=tmp_path / "twin", environment_kwargs=twin)
+    names = ["paired_ratio", "retrieval", "proxy_a_distance", "shifted_ridge_r2"]
+    same = score_records(truth, mobile, metrics=names, shifted=shifted)
+    assert same["paired_ratio"]["value"] == same["shifted_ridge_r2.drop"]["value"] == 0
+    assert same["retrieval"]["value"] == pytest.approx(same["retrieval"]["ceiling"], abs=0.02)
+    moved = score_records(features, mobile, metrics=names, shifted=shifted)
+    assert moved["paired_ratio"]["value"] > 0.1
+    assert moved["paired_ratio"]["ceiling"] == 0
+    assert moved["paired_ratio"]["floor"] > moved["paired_ratio"]["value"]
+    assert moved["proxy_a_distance"]["value"] > 1
+    other = srl.record("srl_bench/MobileRobot-v0", 2_000, 1, out=tmp_path / "other", environment_kwargs=twin)
+    with pytest.raises(DataError, match="does not hold the states"):
+        score(truth, mobile, metrics=names, shifted=other)

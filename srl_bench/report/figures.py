@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from srl_bench.encoder import encode_rows, load_encoder
-from srl_bench.results import HEADLINE, MIN_SEEDS, intervals, suite_cells, summary
+from srl_bench.results import HEADLINE, intervals, suite_cells, summary
 from srl_bench.rollouts import open_rollouts
+from srl_bench.statistics import MIN_SEEDS
 
 REFERENCES = ("ground_truth", "supervised", "random", "pca", "raw_pixels")
 SCATTER_ROWS = 2_000
@@ -38,15 +39,19 @@ def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
             figures |= {f"metrics_{name}": metric_bars(chosen), f"states_{name}": state_scatter(run, chosen)}
         if (chosen["track"] == "rl").any():
             figures[f"learning_{name}"] = learning_curves(chosen)
-        for stem, figure in figures.items():
-            for form in ("png", "pdf"):
-                # two runs of one suite may draw at the same time
-                temporary = folder / f".{stem}.{os.getpid()}.{form}"
-                figure.savefig(temporary, format=form, dpi=150, bbox_inches="tight")
-                temporary.replace(folder / f"{stem}.{form}")
-            plt.close(figure)
-            written.append(folder / f"{stem}.png")
+        written += [save_figure(figure, stem, folder) for stem, figure in figures.items()]
     return written
+
+
+def save_figure(figure: Figure, stem: str, folder: Path) -> Path:
+    """Write a figure as PNG and PDF, and close it; return the PNG file."""
+    for form in ("png", "pdf"):
+        # two runs of one suite may draw at the same time
+        temporary = folder / f".{stem}.{os.getpid()}.{form}"
+        figure.savefig(temporary, format=form, dpi=150, bbox_inches="tight")
+        temporary.replace(folder / f"{stem}.{form}")
+    plt.close(figure)
+    return folder / f"{stem}.png"
 
 
 def metric_bars(results: pd.DataFrame) -> Figure:

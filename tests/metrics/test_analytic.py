@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from srl_bench.metrics import dci, gtc, knn_mse, knn_mse_norm, knn_skill, mig, mlp_r2, ridge_r2, sap
+from srl_bench.metrics.attributes import sap_from_scores
 from srl_bench.metrics.common import standardised_blocks
 from srl_bench.metrics.disentanglement import (
     dci_from_importance,
@@ -13,9 +14,9 @@ from srl_bench.metrics.disentanglement import (
     mig_sup_from_information,
     modularity,
     modularity_from_information,
-    sap_from_scores,
 )
-from srl_bench.metrics.neighbourhood import levels, random_level
+from srl_bench.metrics.neighbour_error import random_level
+from srl_bench.metrics.neighbourhood import levels
 from srl_bench.metrics.probes import ridge_path
 
 LINE = np.arange(10.0)[:, None]

@@ -1,5 +1,7 @@
 """Shared machinery, invariances of all metrics, bad input, and the names that the package exports."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -204,6 +206,36 @@ def test_bad_input_is_named():
         ridge_r2(states, factors, split=np.arange(300) % 2 * 2)
     with pytest.raises(DataError, match="split must hold 300"):
         mlp_r2(states, factors, split=np.zeros(10))
+
+
+CONTEXT = {
+    "episode_ids": np.arange(300) // 10,
+    "steps": np.arange(300) % 10,
+    "split": np.arange(300) // 10 % 3,
+    "kinds": ["continuous"] * 3,
+    "roles": ["task"] * 3,
+    "names": ["a", "b", "c"],
+    "actions": np.random.default_rng(0).normal(size=(300, 2)),
+    "rewards": np.random.default_rng(1).normal(size=300),
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if set(METRICS[name].needs) <= set(CONTEXT)])
+def test_every_metric_names_broken_values_and_lengths(name):
+    item = METRICS[name]
+    needs = {key: CONTEXT[key] for key in item.needs}
+    states, factors = data(0)
+    broken = states.copy()
+    broken[17, 2] = np.nan
+    with pytest.raises(DataError, match=r"states hold NaN or infinite values in dims \[2\] and rows \[17\]"):
+        item.function(broken, factors, **needs)
+    if inspect.signature(item.function).parameters["factors"].default is inspect.Parameter.empty:
+        with pytest.raises(DataError, match="300 rows but factors have 299"):
+            item.function(states, factors[:-1], **needs)
+    found = item.function(states, factors, **needs)
+    values = found.values() if isinstance(found, dict) else [found]
+    assert all(type(value) is float for value in values)
 
 
 def test_too_few_rows_or_episodes():

@@ -5,8 +5,10 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from srl_bench.errors import DataError
-from srl_bench.metrics import knn_mse, knn_skill
-from srl_bench.metrics.neighbourhood import levels, neighbour_error, random_level
+from srl_bench.metrics import knn_mse, knn_mse_norm, knn_skill
+from srl_bench.metrics.common import standardised_blocks
+from srl_bench.metrics.neighbour_error import neighbour_error, random_level
+from srl_bench.metrics.neighbourhood import levels
 from srl_bench.metrics.search import nearest
 
 
@@ -53,6 +55,42 @@ def test_random_level_is_the_mean_over_partners():
     allowed = episodes[:, None] != episodes
     np.testing.assert_allclose(random_level(targets, episodes), (squares * allowed).sum(1) / allowed.sum(1))
     np.testing.assert_allclose(random_level(targets), squares.sum(axis=1) / 59)
+
+
+@pytest.mark.parametrize("gap", [0, 2, 30])
+def test_only_rows_near_in_time_are_excluded(gap):
+    """Two episodes in random order, one of which lacks a stretch of steps."""
+    random = np.random.default_rng(8)
+    episodes, steps = np.repeat([3, 1], [60, 40]), np.concatenate([np.arange(60), np.arange(10), np.arange(25, 55)])
+    order = random.permutation(100)
+    episodes, steps, points = episodes[order], steps[order], random.normal(size=(100, 2))
+    targets = random.normal(size=(100, 2))
+    far = (episodes[:, None] != episodes) | (np.abs(steps[:, None] - steps) > gap)
+    error, chance = [], []
+    for i in range(100):
+        rows = np.flatnonzero(far[i])
+        squares = ((targets[rows] - targets[i]) ** 2).sum(axis=1)
+        error.append(squares[np.argsort(((points[rows] - points[i]) ** 2).sum(axis=1))[:5]].mean())
+        chance.append(squares.mean())
+    time = {"steps": steps, "gap": gap}
+    np.testing.assert_allclose(neighbour_error(points, targets, 5, episodes, **time), error)
+    np.testing.assert_allclose(random_level(targets, episodes, **time), chance)
+    found = knn_mse(points, targets, episode_ids=episodes, steps=steps, exclude_steps=gap, latent="raw")
+    scale = standardised_blocks(targets)[0]
+    assert found == pytest.approx(neighbour_error(points, scale, 5, episodes, **time).mean())
+    if gap == 0:
+        assert found == knn_mse(points, targets, latent="raw")
+    assert found != knn_mse(points, targets, latent="raw", episode_ids=episodes)
+
+
+def test_chance_without_rows_near_in_time_for_constant_latents():
+    targets, time = np.random.default_rng(9).normal(size=(60, 2)), {"steps": np.arange(60) % 30, "exclude_steps": 4}
+    ids = np.arange(60) // 30
+    assert knn_mse_norm(np.ones((60, 2)), targets, episode_ids=ids, **time) == pytest.approx(1)
+    with pytest.raises(DataError, match="needs episode_ids and steps"):
+        knn_mse(targets, targets, exclude_steps=3)
+    with pytest.raises(DataError, match="60 rows are within 30 steps"):
+        knn_mse(targets, targets, episode_ids=np.zeros(60), steps=np.arange(60) // 2, exclude_steps=30)
 
 
 def expected_error(points: np.ndarray, targets: np.ndarray, k: int, allowed: np.ndarray) -> np.ndarray:

@@ -1,0 +1,164 @@
+"""Another look of the same states: do latents, and what can be read off them, stay what they were?
+
+Latents of the second visual domain are paired with those of the first row by row: the same states of the
+simulator, rendered with other light, textures, camera or distractors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srl_bench.errors import DataError
+from srl_bench.metrics import common
+from srl_bench.metrics.probes import ridge_scores
+from srl_bench.registry import metric
+
+
+def _paired(states: NDArray, shifted_states: NDArray) -> tuple[NDArray, NDArray]:
+    states, shifted_states = common.check_inputs(states, shifted_states)
+    if states.shape != shifted_states.shape:
+        raise DataError(f"latents {states.shape} and shifted latents {shifted_states.shape} must be pairs.")
+    active = common.active_dims(states)
+    return states[:, active], shifted_states[:, active]
+
+
+@metric("paired_ratio", better="lower", range=(0.0, np.inf), needs=("shifted_states",))
+def paired_ratio(states: NDArray, factors: NDArray | None = None, *, shifted_states: NDArray) -> float:
+    """How far a new look moves a state: mean |z - z'|^2 / (2 tr Cov z).
+
+    0 if latents do not depend on the look, 1 if it moves them as far as a random other state is. With the same
+    states under other distractors, 1 - paired_ratio is how well an encoder removes them.
+
+    Args:
+        states: (N, d) latents; NaN if they are constant.
+        factors: not used.
+        shifted_states: (N, d) latents of the same states with another look.
+    """
+    z, other = _paired(states, shifted_states)
+    spread = z.var(axis=0, ddof=1).sum()
+    return float(((z - other) ** 2).sum(axis=1).mean() / (2 * spread)) if spread > 0 else float("nan")
+
+
+@metric("retrieval", better="higher", range=(0.0, 1.0), needs=("shifted_states", "split"))
+def retrieval(
+    states: NDArray, factors: NDArray | None = None, *, shifted_states: NDArray, split: NDArray | None = None
+) -> float:
+    """Share of shifted rows whose nearest unshifted row is their own pair, on test rows.
+
+    Strict, because the frame before looks almost the same; read it next to `paired_ratio`.
+
+    Args:
+        states: (N, d) latents.
+        factors: not used.
+        shifted_states: (N, d) latents of the same states with another look.
+        split: (N,) 0 train, 1 validation, 2 test; all rows count without it.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    z, other = _paired(states, shifted_states)
+    rows = slice(None) if split is None else common.check_split(split, len(z)) == 2
+    z, other = z[rows], other[rows]
+    if z.shape[1] == 0:
+        return 1 / len(z)
+    found = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(other, return_distance=False)[:, 0]
+    return float((found == np.arange(len(z))).mean())
+
+
+@metric("proxy_a_distance", better="lower", range=(0.0, 2.0), needs=("shifted_states", "split", "seed"), shifts=1)
+def proxy_a_distance(
+    states: NDArray,
+    factors: NDArray | None = None,
+    *,
+    shifted_states: NDArray,
+    split: NDArray,
+    seed: int = 0,
+    classifier: Literal["linear", "boosting"] = "linear",
+) -> float:
+    """Proxy A-distance (Ben-David et al. 2010): 2 (1 - 2 e), e the error of a classifier that tells the looks apart.
+
+    0 if it cannot, 2 if it always can. Looks that can be told apart need not hurt: a constant offset gives 2.
+
+    Args:
+        states: (N, d) latents; 0 if they are constant.
+        factors: not used.
+        shifted_states: (N, d) latents of the same states with another look.
+        split: (N,) 0 train, 1 validation, 2 test, by whole episodes.
+        seed: seed of the boosted trees.
+        classifier: "linear" is logistic regression (C = 1), "boosting" 100 histogram-boosted trees of depth 3.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    z, other = _paired(states, shifted_states)
+    split = np.tile(common.check_split(split, len(z)), 2)
+    x = common.standardise(np.vstack([z, other]), split == 0)
+    look = np.repeat([0, 1], len(z))
+    if x.shape[1] == 0:
+        return 0.0
+    if classifier == "linear":
+        model = LogisticRegression(C=1.0, max_iter=1000)
+    elif classifier == "boosting":
+        model = HistGradientBoostingClassifier(max_iter=100, max_depth=3, early_stopping=False, random_state=seed)
+    else:
+        raise DataError(f"classifier {classifier!r} is unknown; use 'linear' or 'boosting'.")
+    model.fit(x[split == 0], look[split == 0])
+    error = 1 - model.score(x[split == 2], look[split == 2])
+    return float(max(0.0, 2 * (1 - 2 * error)))
+
+
+@metric(
+    "shifted_ridge_r2",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=("shifted_states", "split", "kinds", "names", "roles"),
+)
+def shifted_ridge_r2(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    shifted_states: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Zero-shot decodability: ridge regression fitted to one look, R^2 on test rows of the other; see `ridge_r2`.
+
+    Args:
+        states: (N, d) latents.
+        factors: (N, K) ground truth.
+        shifted_states: (N, d) latents of the same states with another look.
+        split: (N,) 0 train, 1 validation, 2 test, by whole episodes.
+        kinds: K entries of "continuous", "angular" or "categorical".
+        names: K factor names, the keys of the result.
+        roles: K entries of "task", "distractor" or "nuisance".
+
+    Returns:
+        "mean" of max(0, R^2) over task factors, "drop" of that mean against the look of training, and R^2 per
+        factor, NaN for a constant one.
+    """
+    shown = shifted_ridge_scores(states, factors, shifted_states=shifted_states, split=split, kinds=kinds)
+    task = common.task_factors(factors, roles)
+    plain = ridge_scores(states, factors, split=split, kinds=kinds).r2
+    mean, before = (common.nan_mean(np.maximum(r2[task], 0.0)) for r2 in (shown, plain))
+    found = common.summarise(shown, common.factor_names(factors, names), mean)
+    return {"mean": mean, "drop": before - mean, **found}
+
+
+def shifted_ridge_scores(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    shifted_states: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+) -> NDArray:
+    """Return (K,) test R^2 per factor of `shifted_ridge_r2`."""
+    states, shifted_states = common.check_inputs(states, shifted_states)
+    split = common.check_split(split, len(states))
+    mixed = np.where((split == 2)[:, None], shifted_states, states)
+    return ridge_scores(mixed, factors, split=split, kinds=kinds).r2

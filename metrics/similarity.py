@@ -1,0 +1,68 @@
+"""Global geometry: do distances and inner products in latent space follow those in the world?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srl_bench.metrics import common
+from srl_bench.registry import metric
+
+
+@metric("rsa", better="higher", range=(-1.0, 1.0), needs=("kinds", "roles"), shifts=1)
+def rsa(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    kinds: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    rows: NDArray | None = None,
+    max_rows: int = 1000,
+) -> float:
+    """Representational similarity (Kriegeskorte et al. 2008): rank correlation of all pairwise distances.
+
+    Spearman's rho between |z_i - z_j| of standardised latents and |x_i - x_j| of standardised task factors.
+    NaN, with a warning, if either side is constant.
+
+    Args:
+        states: (N, d) latents.
+        factors: (N, K) ground truth.
+        kinds: K entries of "continuous", "angular" or "categorical".
+        roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
+        rows: indices of the rows to compare with each other; by default `max_rows` evenly spaced ones.
+        max_rows: number of rows compared; time and memory grow with its square.
+    """
+    from scipy.spatial.distance import pdist
+    from scipy.stats import rankdata
+
+    states, factors = common.check_inputs(states, factors)
+    rows = common.spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
+    latents = common.standardise(states[:, common.active_dims(states)])[rows]
+    truth = common.task_columns(factors, kinds, roles)[rows]
+    for side, points in (("the representation", latents), ("the ground truth", truth)):
+        if not points.size or not np.ptp(points, axis=0).any():
+            return common.undefined("rsa", f"{side} is constant")
+    return float(np.corrcoef(rankdata(pdist(latents)), rankdata(pdist(truth)))[0, 1])
+
+
+@metric("linear_cka", better="higher", range=(0.0, 1.0), needs=("kinds", "roles"))
+def linear_cka(
+    states: NDArray, factors: NDArray, *, kinds: Sequence[str] | None = None, roles: Sequence[str] | None = None
+) -> float:
+    """Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) with the task factors.
+
+    |X'Z|_F^2 / (|Z'Z|_F |X'X|_F) of centred latents Z and standardised task factors X, in [0, 1]. Rotation and
+    isotropic scale do not matter, the scale of single dimensions does. NaN, with a warning, if either side is
+    constant. Arguments as in `rsa`.
+    """
+    states, factors = common.check_inputs(states, factors)
+    z = states[:, common.active_dims(states)]
+    z = z - z.mean(axis=0)
+    x = common.task_columns(factors, kinds, roles)
+    for side, points in (("the representation", z), ("the ground truth", x)):
+        if not points.any():
+            return common.undefined("linear_cka", f"{side} is constant")
+    z = z / np.abs(z).max()
+    return float(((x.T @ z) ** 2).sum() / (np.linalg.norm(z.T @ z) * np.linalg.norm(x.T @ x)))
