@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -75,8 +76,6 @@ def explicitness_scores(
     states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None
 ) -> ExplicitnessScores:
     """Fit a multinomial logistic regression from the latents to the bins of each factor; see `explicitness`."""
-    from sklearn.linear_model import LogisticRegression
-
     states, factors = common.check_inputs(states, factors)
     split = common.check_split(split, len(states))
     train = split == 0
@@ -88,10 +87,20 @@ def explicitness_scores(
         if x.shape[1] == 0 or len(classes) < 2:
             scores[:, k] = 0.5
             continue
-        chances = log_chances(LogisticRegression(C=1.0, max_iter=1000).fit(x[train], label[train]), x)
+        chances = log_chances(fit_logistic(x[train], label[train]), x)
         for part, rows in enumerate((train, split == 2)):
             scores[part, k] = one_versus_rest_auc(chances[rows], label[rows], classes)
     return ExplicitnessScores(*scores)
+
+
+def fit_logistic(x: NDArray, labels: NDArray, *, max_iter: int = 1_000, **settings: Any) -> Any:
+    """Fit a multinomial logistic regression; the scores' definitions stop after `max_iter`, converged or not."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(max_iter=max_iter, **settings).fit(x, labels)
 
 
 def log_chances(classifier: Any, x: NDArray) -> NDArray:

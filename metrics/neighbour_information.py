@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
-from srl_bench.metrics.attributes import log_chances
+from srl_bench.metrics.attributes import fit_logistic, log_chances
 from srl_bench.metrics.disentanglement import information_between
 from srl_bench.registry import metric
 
@@ -136,17 +135,12 @@ def linear_explicitness(x: NDArray, labels: NDArray, fit: NDArray, judge: NDArra
         judge: (N,) mask of the rows to judge on.
         penalty: sklearn's C, infinite for none.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     judge = judge & np.isin(labels, labels[fit])
     if not judge.any() or len(np.unique(labels[fit])) < 2:
         return float("nan")
     loss = []
     for inputs in (x, np.zeros((len(x), 1))):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the definition stops after 100 iterations
-            model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=100).fit(inputs[fit], labels[fit])
+        model = fit_logistic(inputs[fit], labels[fit], C=penalty, class_weight="balanced", max_iter=100)
         chances = log_chances(model, inputs[judge])
         own = np.searchsorted(model.classes_, labels[judge])
         loss.append(-chances[np.arange(len(own)), own].mean())

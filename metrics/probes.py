@@ -217,7 +217,7 @@ def knn_probe_r2(
     return _r2("knn", states, factors, split, kinds, names, roles)
 
 
-@metric("gbt_r2", better="higher", range=(-np.inf, 1.0), needs=(*NEEDS, "seed"), shifts=1)
+@metric("gbt_r2", better="higher", range=(-np.inf, 1.0), needs=(*NEEDS, "seed"), shifts=1, core=False)
 def gbt_r2(
     states: NDArray,
     factors: NDArray,

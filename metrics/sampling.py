@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
+from srl_bench.metrics.attributes import fit_logistic
 from srl_bench.metrics.common import Binning
 from srl_bench.registry import metric
 
@@ -159,8 +160,6 @@ def beta_vae_from_labels(
     batch: int = BATCH,
 ) -> float:
     """Return the beta-VAE score of states (N, d) under labels (N, K); see `beta_vae` and the module."""
-    from sklearn.linear_model import LogisticRegression
-
     x, pools = _prepare(states, labels, episode_ids, 2)
     if not pools:
         return float("nan")
@@ -181,7 +180,7 @@ def beta_vae_from_labels(
     # features of small spread would be lost to the penalty
     scale = points[0].std(axis=0)
     scale[scale == 0] = 1
-    classifier = LogisticRegression(max_iter=1000).fit(points[0] / scale, answers[0])
+    classifier = fit_logistic(points[0] / scale, answers[0])
     return float(classifier.score(points[1] / scale, answers[1]))
 
 

@@ -108,7 +108,7 @@ def correlation_table(
     rows = []
     for group in groups:
         rho, tau = correlations(group), correlations(group, "kendall")
-        counts = np.isfinite(group.metrics).sum(axis=0)
+        counts = (~np.isnan(group.metrics)).sum(axis=0)
         low, high = fisher_interval(rho, counts)
         columns = {"spearman": rho, "low": low, "high": high, "kendall": tau, "regret": top_regret(group)}
         within, between = within_and_between(group)

@@ -60,8 +60,8 @@ def rank_correlation(weights: NDArray, x: NDArray, y: NDArray, kind: Kind) -> ND
     signs_y = np.sign(y[:, :, None] - y[:, None])  # (R, C, C)
     found = []
     for column in x.T:
-        w = weights * np.isfinite(column)
-        signs_x = np.nan_to_num(np.sign(column[:, None] - column))
+        w = weights * ~np.isnan(column)
+        signs_x = np.nan_to_num(_signs(column[:, None], column))
         if kind == "spearman":
             rank_x, rank_y = w @ signs_x.T, _times(signs_y, w)
             products = [(w * a * b).sum(axis=1) for a, b in ((rank_x, rank_y), (rank_x, rank_x), (rank_y, rank_y))]
@@ -72,6 +72,12 @@ def rank_correlation(weights: NDArray, x: NDArray, y: NDArray, kind: Kind) -> ND
         with np.errstate(invalid="ignore"):
             found.append(both / np.sqrt(squared_x * squared_y))
     return np.stack(found, axis=1)
+
+
+def _signs(a: NDArray, b: NDArray) -> NDArray:
+    """Return the sign of a - b, 0 also for two infinite values, NaN for undefined ones."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, np.sign(a - b))
 
 
 def _times(matrices: NDArray, vectors: NDArray) -> NDArray:
@@ -168,8 +174,8 @@ def pairwise_accuracy(groups: Sequence[Encoders]) -> NDArray:
     for group in groups:
         i, j = np.triu_indices(len(group.metrics), 1)
         gap = np.sign(group.outcome[i] - group.outcome[j])[:, None]
-        agreement = np.sign(group.metrics[i] - group.metrics[j]) * gap
-        counted = (gap != 0) & np.isfinite(agreement)
+        agreement = _signs(group.metrics[i], group.metrics[j]) * gap
+        counted = (gap != 0) & ~np.isnan(agreement)
         right += np.where(counted, (agreement + 1) / 2, 0).sum(axis=0)
         total += counted.sum(axis=0)
     with np.errstate(invalid="ignore"):

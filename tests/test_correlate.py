@@ -57,6 +57,16 @@ def test_a_metric_in_the_order_of_returns_is_perfect_and_its_reverse_useless():
     assert whole.loc["good", "low"] > 0.9
 
 
+def test_infinite_values_are_the_largest_and_tie():
+    """Total correlation is infinite where a dimension is a copy."""
+    finite, infinite = np.array([1.0, 2, 5, 9, 9]), np.array([1.0, 2, 5, np.inf, np.inf])
+    group = encoders([1, 3, 2, 4, 5], finite=finite, infinite=infinite)
+    assert ranks.correlations(group)[1] == pytest.approx(ranks.correlations(group)[0])
+    assert ranks.correlations(group, "kendall")[1] == pytest.approx(ranks.correlations(group, "kendall")[0])
+    np.testing.assert_array_equal(ranks.pairwise_accuracy([group]), [0.85, 0.85])
+    assert correlation_table([group], replicates=5, permutations=5)["encoders"].tolist() == [5] * 4
+
+
 def test_environments_are_never_pooled():
     """A metric that only tells the easy world from the hard one predicts nothing, though pooled it would."""
     random = np.random.default_rng(0)

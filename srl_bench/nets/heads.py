@@ -45,7 +45,8 @@ class PointDecoder(nn.Module):
     """Feature points to images: each point is drawn as a Gaussian blob, and convolutions paint the blobs.
 
     The bottleneck of Jakab et al. 2018 (1806.07823): the decoder learns what is there, once for all places, and the
-    points must say where. The blobs' widths are learned. The output is the mean image plus what the points add.
+    points must say where. The blobs' widths are learned; they begin wide, so that a point far from an object still
+    hears of it. The output is the mean image plus what the points add.
     """
 
     mean: Tensor
@@ -58,7 +59,7 @@ class PointDecoder(nn.Module):
         rows, columns = (torch.linspace(-1, 1, math.ceil(size / 4)) for size in (self.height, self.width))
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns)
-        self.log_width = nn.Parameter(torch.full((n_points, 1), math.log(0.1)))
+        self.log_width = nn.Parameter(torch.full((n_points, 1), math.log(0.3)))
         self.paint = nn.Sequential(
             nn.Conv2d(n_points, 128, 3, padding=1),
             nn.ReLU(),

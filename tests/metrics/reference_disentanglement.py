@@ -23,7 +23,7 @@ from srl_bench.metrics import (
     unsupervised,
 )
 
-LEARNERS = {"forest": "rf", "lasso": "lasso"}
+LEARNERS = {"exact_boosting": "gbr", "boosting": "lgbm_gain", "forest": "rf", "lasso": "lasso"}
 
 
 def disentanglement_values(data: dict[str, np.ndarray]) -> dict[str, object]:
@@ -57,12 +57,10 @@ def disentanglement_values(data: dict[str, np.ndarray]) -> dict[str, object]:
         "udr.pair_spearman_vs_factors": unsupervised.udr_pair(states, factors),
         "udr.pair_lasso_vs_factors": unsupervised.udr_pair(states, factors, relation="lasso"),
     }
-    fit = importance.importance(states, factors, **told)
-    mine["dci.gbr.DC"] = mine["dci.lgbm_gain.DC"] = disentanglement.dci_from_importance(fit.importance)
-    mine["dci.gbr.I"], mine["dci.gbr.importance"] = fit.r2, fit.importance
     for learner, name in LEARNERS.items():
         fit = importance.importance(states, factors, learner=learner, **told)
         mine[f"dci.{name}.DC"], mine[f"dci.{name}.I"] = disentanglement.dci_from_importance(fit.importance), fit.r2
+        mine[f"dci.{name}.importance"] = fit.importance
     if "latents_shift" in data:
         told["shifted_states"] = data["latents_shift"]
         mine["shift.paired_ratio"] = paired_ratio(states, shifted_states=data["latents_shift"])

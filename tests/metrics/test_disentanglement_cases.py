@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import roc_auc_score
 from test_analytic import EQUIVALENT_GRIDS, GRID, SUM_AND_DIFFERENCE, grid, split_grid
@@ -177,10 +176,8 @@ def test_gains_share_as_exact_boosting_does():
     states = factors @ random.normal(size=(3, 5)) + 0.2 * random.normal(size=(3000, 5))
     split = np.arange(3000) * 3 // 3000
     fit = importance(states, factors, split=split)
-    exact = np.stack(
-        [GradientBoostingRegressor().fit(states[split == 0], y[split == 0]).feature_importances_ for y in factors.T], 1
-    )
-    np.testing.assert_allclose(dci_from_importance(fit.importance), dci_from_importance(exact), atol=0.02)
+    exact = importance(states, factors, split=split, learner="exact_boosting")
+    np.testing.assert_allclose(dci_from_importance(fit.importance), dci_from_importance(exact.importance), atol=0.02)
     scores = dci(states, factors, split=split, learner="forest")
     assert scores["I"] == pytest.approx(fit.r2.mean(), abs=0.1)
     assert dci(factors, factors, split=split, learner="lasso")["D"] > 0.99

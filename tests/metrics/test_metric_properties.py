@@ -1,6 +1,7 @@
 """Shared machinery, invariances of all metrics, bad input, and the names that the package exports."""
 
 import inspect
+import pkgutil
 
 import numpy as np
 import pytest
@@ -272,5 +273,7 @@ def test_package_exports_registered_metrics():
     assert METRICS["knn_mse_norm"].function is knn_mse_norm
     assert METRICS["mlp_r2"].shifts == METRICS["dci"].shifts == 1
     assert METRICS["knn_skill"].needs == ("episode_ids", "kinds", "roles", "seed")
+    modules = {item.name for item in pkgutil.iter_modules(room.__path__)}
+    assert not modules & {*METRICS}, "a module hides the metric of its name"
     with pytest.raises(AttributeError, match="knn_mee"):
         room.knn_mee  # noqa: B018
