@@ -24,10 +24,10 @@ class ReferencePoint(Method):
     """Options: the `weight` of the prior, where its point is (`at`), and the `reach` around it in deviations."""
 
     weight: float = 1.0
-    reach: float = 0.3
+    reach: float = 0.5
     at: str = "median"
 
-    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "reach": [0.2, 0.3, 0.5]}
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "reach": [0.3, 0.5, 0.7]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the robotic priors plus the reference point."""

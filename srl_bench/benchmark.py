@@ -88,6 +88,8 @@ def run(
     check_names(suite)
     folder = Path(root) / suite.name
     cells = [cell for config in suite.environments for cell in _cells(suite, config, Path(root) / "data", plugins)]
+    # The first seed of everything comes first, so that half a run is a comparison already.
+    cells.sort(key=lambda cell: suite.seeds.index(cell.seed))
     paths = [folder / cell.folder_name for cell in cells]
     folder.mkdir(parents=True, exist_ok=True)
     resolved = {"suite": asdict(suite), "cells": [path.name for path in paths]}

@@ -19,7 +19,7 @@ class ReferencePoint(Loss):
     """
 
     at: str = "median"
-    reach: float = 0.3
+    reach: float = 0.5
     pairs: int = 16
 
     needs = ("obs",)
