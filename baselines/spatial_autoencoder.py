@@ -9,7 +9,8 @@ Assumes that the state is where things are: each channel of the last convolution
 state holds nothing else. The paper's decoder is linear (`decoder="linear"`); by default every point is drawn as a blob
 and painted (Jakab et al. 2018, 1806.07823), with a weight on the foreground, so that small objects get points of
 their own. Slow velocities (w_s > 0, as in the paper) triple the frames of a step and cost the point of a small still
-object on the navigation task, so they are off by default. Fails where the state is not a place (colour, contact), and
+object on the navigation task, so they are off by default. Much is the body's: untrained points already tell places.
+Fails where the state is not a place (colour, contact), and
 for more objects of one kind than points tell apart.
 """
 
