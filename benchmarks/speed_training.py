@@ -18,7 +18,7 @@ from srl_bench.losses import causality, proportionality, repeatability, temporal
 from srl_bench.method import as_objective, resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
 from srl_bench.nets.heads import PixelShuffleDecoder, mlp
-from srl_bench.pretrain import Trainer
+from srl_bench.pretrain import Trainer, make_network
 
 BATCH, LATENT, ROUNDS, STEPS = 64, 32, 41, 600
 CPU = torch.device("cpu")
@@ -74,11 +74,9 @@ def alternate(*functions) -> list[float]:
 
 
 def make_trainer(name: str, rollouts: srl.Rollouts) -> Trainer:
-    method = resolve(name)
-    objective = as_objective(method, LATENT)
-    network = EncoderNetwork(rollouts.observations.shape[1:], LATENT)
-    network.centre_on(rollouts.observations[:2000])
-    return Trainer(method, objective, network, rollouts, srl.TrainConfig(latent_dim=LATENT, batch_size=BATCH), None)
+    method, config = resolve(name), srl.TrainConfig(latent_dim=LATENT, batch_size=BATCH, steps=1)
+    network = make_network(method, rollouts, config)
+    return Trainer(method, as_objective(method, network.state_dim), network, rollouts, config, None)
 
 
 def step_of(trainer: Trainer):

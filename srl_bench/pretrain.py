@@ -67,11 +67,9 @@ def pretrain(
     config = config or options(TrainConfig, settings)
     chosen = resolve(method)
     folder = Path(out) if out is not None else None
-    shape = rollouts.observations.shape[1:] if chosen.observation == "pixels" else rollouts.factors.shape[1:]
     state_dim = chosen.state_dim(config.latent_dim, rollouts.factors.shape[1])
-    body = chosen.body(config.body)
     origin = provenance(
-        **describe(chosen, state_dim, body),
+        **describe(chosen, state_dim, chosen.body(config.body)),
         train=asdict(config),
         environment=rollouts.environment,
         environment_kwargs=rollouts.environment_kwargs,
@@ -85,11 +83,7 @@ def pretrain(
     with cpu_threads(config.threads), torch.random.fork_rng():
         torch.manual_seed(derive_seed(config.seed, "network"))
         objective = as_objective(chosen, state_dim)
-        variational = objective is not None and objective.variational
-        memory = chosen.memory(state_dim, rollouts.n_actions, action_dim(rollouts))
-        network = EncoderNetwork(shape, state_dim, body, variational, chosen.head, memory)
-        if chosen.observation == "pixels":
-            network.centre_on(_training_images(rollouts))
+        network = make_network(chosen, rollouts, config)
         if objective is None:
             network = chosen.fit(network, rollouts, config.seed)
         else:
@@ -103,6 +97,24 @@ def pretrain(
         encoder.save(folder / "encoder")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return encoder
+
+
+def make_network(method: Method, rollouts: Rollouts, config: TrainConfig) -> EncoderNetwork:
+    """Return the untrained network of a method for these data; its weights are drawn from the global generator."""
+    pixels = method.observation == "pixels"
+    state_dim = method.state_dim(config.latent_dim, rollouts.factors.shape[1])
+    objective = as_objective(method, state_dim)
+    network = EncoderNetwork(
+        rollouts.observations.shape[1:] if pixels else rollouts.factors.shape[1:],
+        state_dim,
+        method.body(config.body),
+        objective is not None and objective.variational,
+        method.head,
+        method.memory(state_dim, rollouts.n_actions, action_dim(rollouts)),
+    )
+    if pixels:
+        network.centre_on(_training_images(rollouts))
+    return network
 
 
 def _finished(path: Path, origin: dict[str, Any]) -> Encoder:

@@ -23,10 +23,9 @@ from srl_bench.losses.denoising import corrupt
 from srl_bench.losses.e2c import E2CTransition
 from srl_bench.losses.episodes import EpisodeIndependence
 from srl_bench.method import as_objective, resolve
-from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.nets.heads import mlp
 from srl_bench.objective import BuiltObjective, Spec
-from srl_bench.pretrain import TrainConfig, Trainer, action_dim, pretrain
+from srl_bench.pretrain import TrainConfig, Trainer, make_network, pretrain
 from srl_bench.registry import METHODS
 
 NAMES = sorted(METHODS)
@@ -40,13 +39,9 @@ def trainer_of(text, rollouts, *, seed=0, **options):
     method = resolve(text)
     dim = method.state_dim(DIM, rollouts.factors.shape[1])
     objective = as_objective(method, dim)
-    torch.manual_seed(seed)
-    memory = method.memory(dim, rollouts.n_actions, action_dim(rollouts))
-    network = EncoderNetwork(
-        rollouts.observations.shape[1:], dim, method.body("nature"), objective.variational, method.head, memory
-    )
-    network.centre_on(rollouts.observations[rollouts.split == 0])
     config = TrainConfig(latent_dim=dim, validate_every=options["steps"], keep="last", seed=seed, **options)
+    torch.manual_seed(seed)
+    network = make_network(method, rollouts, config)
     return Trainer(method, objective, network, rollouts, config, None)
 
 
