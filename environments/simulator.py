@@ -244,7 +244,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
             The factors of that state.
         """
         values = [factor.sample(rng) for factor in self.factors]
-        while not self._possible(values):
+        while not self._possible(values[: self._task_factors]):
             values = [factor.sample(rng) for factor in self.factors]
         self.set_factors(values)
         return self.get_factors()
