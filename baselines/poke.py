@@ -14,21 +14,26 @@ from typing import Any, ClassVar
 
 from srl_bench.losses.dynamics import FactorisedInverse, Forward
 from srl_bench.method import Method
-from srl_bench.objective import Objective
+from srl_bench.objective import Objective, Warmup
 from srl_bench.registry import method
 
 
 @method("poke")
 @dataclass(frozen=True)
 class Poke(Method):
-    """Options: `weight` of the forward model, its `kind`, "linear" or "mlp", and the `bins` of a continuous action."""
+    """Options: `weight` of the forward model, its `kind`, "linear" or "mlp", and the `bins` of a continuous action.
+
+    The weight rises over the first share `warmup` of training: an absolute error pulls as hard at small states as at
+    large ones, and would close the state before the inverse model has opened it.
+    """
 
     weight: float = 0.1
     kind: str = "mlp"
     bins: int = 15
+    warmup: float = 0.5
 
     search: ClassVar[dict[str, Any]] = {"weight": (0.01, 1.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return inverse model plus forward model."""
-        return FactorisedInverse(bins=self.bins) + self.weight * Forward(kind=self.kind, norm="l1")
+        return FactorisedInverse(bins=self.bins) + Warmup(self.weight, self.warmup) * Forward(kind=self.kind, norm="l1")

@@ -4,6 +4,7 @@ CPU time where one process works, wall time where two are compared (on two free 
 runs. Run: python benchmarks/speed_data.py
 """
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -41,23 +42,43 @@ def raw_seconds(environment: str) -> float:
     return time.process_time() - started
 
 
+def worker_seconds() -> dict[str, float]:
+    """CPU time of each living child of this process."""
+    times = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == os.getpid():
+            times[stat.parent.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return times
+
+
+def record(environment: str, folder: Path, workers: int) -> tuple[float, float, float]:
+    """Record once; return seconds of wall time, CPU time of this process, and that of the busiest worker."""
+    path = folder / f"{environment.split('/')[1]}-{workers}"
+    shutil.rmtree(path, ignore_errors=True)
+    before, cpu, wall = worker_seconds(), time.process_time(), time.perf_counter()
+    srl.record(environment, FRAMES, out=path, workers=workers, policy="random")
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall, cpu, max((end - before.get(name, 0.0) for name, end in worker_seconds().items()), default=0.0)
+
+
 def recording(folder: Path) -> None:
     print(f"{'recording':34}{'CPU of raw':>12}{'target':>10}{'2 workers':>12}{'target':>10}")
     for environment in ENVIRONMENTS:
-        raw, one, walls = [], [], {1: [], 2: []}
+        record(environment, folder, 2)  # starts the workers
+        raw, one, two = [], [], []
         for _ in range(ROUNDS):
             raw.append(raw_seconds(environment))
-            for workers in (1, 2):
-                started, wall = time.process_time(), time.perf_counter()
-                path = folder / f"{environment.split('/')[1]}-{workers}"
-                shutil.rmtree(path, ignore_errors=True)
-                srl.record(environment, FRAMES, out=path, workers=workers, policy="random")
-                walls[workers].append(time.perf_counter() - wall)
-                if workers == 1:
-                    one.append(time.process_time() - started)
-        ratio = statistics.median(one) / statistics.median(raw)
-        gain = statistics.median(walls[1]) / statistics.median(walls[2])
+            one.append(record(environment, folder, 1))
+            two.append(record(environment, folder, 2))
+        wall_one, cpu_one, _ = (statistics.median(column) for column in zip(*one, strict=True))
+        wall_two, cpu_two, worker = (statistics.median(column) for column in zip(*two, strict=True))
+        ratio, gain = cpu_one / statistics.median(raw), wall_one / wall_two
         print(f"{environment:34}{ratio:12.2f}{'<= 1.20':>10}{gain:11.2f}x{'>= 1.7x':>10}")
+        print(f"    CPU seconds: {cpu_one:.2f} in one process; {worker:.2f} in a worker and {cpu_two:.2f} beside it")
 
 
 def packing(folder: Path) -> None:

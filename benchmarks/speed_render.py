@@ -72,7 +72,7 @@ def main() -> None:
         for size, target in ((64, 8), (128, 6)):
             env = make_environment(name, {"image_size": size}).unwrapped
             view = env.views[0]
-            layered = lambda env=env, size=size, view=view: env._scene.picture(size, view)  # noqa: E731
+            layered = lambda env=env, size=size, view=view: env._frame(size, view)  # noqa: E731
             plain, ours = compare(env, env.render_plain, layered)
             row(f"{name} {size}, drawn all at once", plain, ours, 3)
             if isinstance(env, KukaArm):

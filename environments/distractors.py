@@ -62,8 +62,6 @@ class Distractors:
 
     def move(self) -> None:
         """Go on by one step."""
-        if not self.count:
-            return
         self.positions += self._velocities
         outside = (self.positions < self.low) | (self.positions > self.high)
         self._velocities[outside] *= -1

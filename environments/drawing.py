@@ -108,10 +108,12 @@ class Layer:
 
     def draw(self, camera: Camera, size: int, light: Light) -> Picture:
         """Return colour, one RGBA word to a pixel, and depth (size, size) of all bodies."""
+        view, projection = camera.matrices
         _, _, rgba, depth, _ = p.getCameraImage(
             size,
             size,
-            *camera.matrices,
+            view,
+            projection,
             light.direction,
             light.colour,
             lightAmbientCoeff=light.ambient,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import gt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,6 +55,7 @@ JAMMED = ((-1.3, 1.3), (-0.2, 2.1), (-1.9, 1.9), (-2.1, 2.1), (-1.9, 1.9), (-0.1
 ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.5, 1.5)}
 # contact can force a joint beyond its limit by this much (rad)
 GIVE = 0.1
+FORCED = tuple(limit + GIVE for limit in JOINT_LIMITS)
 JOINT_FACTORS = tuple(
     Factor(f"joint_{i + 1}", "rad", -limit, limit, proprioceptive=True) for i, limit in enumerate(JOINT_LIMITS)
 )
@@ -154,8 +156,8 @@ class KukaArm(SimulatorEnv):
         else:
             for axis, move in enumerate(continuous_action(action, 3)):
                 self._tip_goal[axis] += STEP * move
-        for axis, (low, high) in enumerate(zip(*self.workspace, strict=True)):
-            self._tip_goal[axis] = min(max(self._tip_goal[axis], low), high)
+        low, high = self.workspace
+        self._tip_goal = [min(max(v, a), b) for v, a, b in zip(self._tip_goal, low, high, strict=True)]
         return self._inverse_kinematics(self._tip_goal)
 
     def _follow(self, goals: list[float]) -> None:
@@ -173,9 +175,8 @@ class KukaArm(SimulatorEnv):
         )
         p.stepSimulation(physicsClientId=self._world)
         self._sense()
-        beyond = [i for i, limit in enumerate(JOINT_LIMITS) if abs(self._joints[i]) > limit + GIVE]
-        if beyond:
-            for joint in beyond:
+        if any(map(gt, map(abs, self._joints), FORCED)):
+            for joint in (i for i in JOINTS if abs(self._joints[i]) > FORCED[i]):
                 limit = math.copysign(JOINT_LIMITS[joint], self._joints[joint])
                 p.resetJointState(self._robot, joint, limit, physicsClientId=self._world)
             self._sense()
@@ -183,7 +184,7 @@ class KukaArm(SimulatorEnv):
     def _touches(self, body: int) -> bool:
         """Return whether any part of the arm touches a body."""
         points = p.getContactPoints(self._robot, body, physicsClientId=self._world)
-        return any(point[8] <= TOUCH for point in points)
+        return bool(points) and min(point[8] for point in points) <= TOUCH
 
     def _action_towards(self, waypoint: Sequence[float]) -> Any:
         """Return the action that brings the tip nearer to a place."""
@@ -203,7 +204,10 @@ class KukaArm(SimulatorEnv):
         angles = p.calculateInverseKinematics(
             self._robot, TIP, tip, DOWN, jointDamping=IK_DAMPING, physicsClientId=self._world
         )
-        return [min(max(a, -limit), limit) for a, limit in zip(angles, JOINT_LIMITS, strict=True)]
+        return [
+            a if -limit <= a <= limit else math.copysign(limit, a)
+            for a, limit in zip(angles, JOINT_LIMITS, strict=True)
+        ]
 
     def _set_joints(self, angles: Any) -> None:
         """Put the arm at rest into a pose; goals start from there."""
@@ -215,5 +219,5 @@ class KukaArm(SimulatorEnv):
 
     def _sense(self) -> None:
         states = p.getJointStates(self._robot, JOINTS, physicsClientId=self._world)
-        self._joints = [state[0] for state in states]
+        self._joints = tuple([state[0] for state in states])
         self._tip = p.getLinkState(self._robot, TIP, computeForwardKinematics=True, physicsClientId=self._world)[4]

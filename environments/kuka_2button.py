@@ -11,7 +11,7 @@ from typing import Any
 
 import pybullet as p
 
-from srl_bench.environments.drawing import UPRIGHT, Colour, Pose
+from srl_bench.environments.drawing import UPRIGHT, Colour
 from srl_bench.environments.kuka import JOINT_FACTORS, TIP_FACTORS
 from srl_bench.environments.kuka_button import BUTTON_CENTRE, BUTTON_HEIGHT, BUTTON_RANGE, KukaButton
 from srl_bench.environments.options import check_choice, register
@@ -58,9 +58,8 @@ class Kuka2Button(KukaButton):
             Factor("phase", "", 0, 1, kind="categorical", observable="frame" if latch else "never"),
             *JOINT_FACTORS,
         )
-        self._buttons = FIXED
-        self._phase = 0
         super().__init__(button=button, **options)
+        self._place_buttons(FIXED, 0)
 
     def load_goals(self, client: int) -> None:
         """Add the buttons."""
@@ -68,18 +67,13 @@ class Kuka2Button(KukaButton):
         second = p.loadURDF(str(ASSETS / "button.urdf"), useFixedBase=True, physicsClientId=client)
         p.changeVisualShape(second, CAP, rgbaColor=SECOND_COLOUR, physicsClientId=client)
 
-    def goal_poses(self) -> tuple[Pose, ...]:
-        """Return the poses of the buttons."""
-        sunk = SUNK if self.latch and self._phase else 0.0
-        heights = (BUTTON_HEIGHT / 2 - sunk, BUTTON_HEIGHT / 2)
-        return tuple(((*place, height), UPRIGHT) for place, height in zip(self._buttons, heights, strict=True))
-
     def _add_physics(self) -> None:
         super()._add_physics()
         self._button_bodies = (self._button_body, self._add_button())
 
     def _read_factors(self) -> tuple[float, ...]:
-        return (*self._tip, *self._buttons[0], *self._buttons[1], self._phase, *self._joints)
+        first, second = self._buttons
+        return self._tip + first + second + (self._phase,) + self._joints
 
     def _set_factors(self, values: list[float]) -> None:
         first, second, phase = (values[3], values[4]), (values[5], values[6]), int(values[7])
@@ -91,7 +85,10 @@ class Kuka2Button(KukaButton):
 
     def _place_buttons(self, places: tuple[tuple[float, float], tuple[float, float]], phase: int) -> None:
         self._buttons, self._phase = places, phase
-        for body, pose in zip(self._button_bodies, self.goal_poses(), strict=True):
+        sunk = SUNK if self.latch and phase else 0.0
+        heights = (BUTTON_HEIGHT / 2 - sunk, BUTTON_HEIGHT / 2)
+        self._poses = tuple(((*place, height), UPRIGHT) for place, height in zip(places, heights, strict=True))
+        for body, pose in zip(self._button_bodies, self._poses, strict=True):
             p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self._world)
         self._button, self._button_body = places[phase], self._button_bodies[phase]
         self._presses = 0

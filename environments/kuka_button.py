@@ -57,12 +57,12 @@ class KukaButton(KukaArm):
         check_number("max_distance", max_distance, 1e-9, math.inf)
         self.button = button
         self.max_distance = max_distance
-        self._button = BUTTON_CENTRE
         self._speed = 0.0
         self._presses = 0
         if button == "moving":
             self.factors = tuple(replace(f, scope="step") if f.name == "button_y" else f for f in self.factors)
         super().__init__(**options)
+        self._place_button(*BUTTON_CENTRE)
 
     def load_goals(self, client: int) -> None:
         """Add the button."""
@@ -70,7 +70,7 @@ class KukaButton(KukaArm):
 
     def goal_poses(self) -> tuple[Pose, ...]:
         """Return the pose of the button."""
-        return (((*self._button, BUTTON_HEIGHT / 2), UPRIGHT),)
+        return self._poses
 
     def _add_physics(self) -> None:
         super()._add_physics()
@@ -81,7 +81,7 @@ class KukaButton(KukaArm):
         return self._add_solid(p.GEOM_CYLINDER, (0.0, 0.0, 0.0), radius=BUTTON_RADIUS, height=BUTTON_HEIGHT)
 
     def _read_factors(self) -> tuple[float, ...]:
-        return (*self._tip, *self._button, *self._joints)
+        return self._tip + self._button + self._joints
 
     def _set_factors(self, values: list[float]) -> None:
         self._place_button(values[3], values[4])
@@ -135,8 +135,8 @@ class KukaButton(KukaArm):
 
     def _place_button(self, x: float, y: float) -> None:
         self._button = (x, y)
-        position = (x, y, BUTTON_HEIGHT / 2)
-        p.resetBasePositionAndOrientation(self._button_body, position, UPRIGHT, physicsClientId=self._world)
+        self._poses: tuple[Pose, ...] = (((x, y, BUTTON_HEIGHT / 2), UPRIGHT),)
+        p.resetBasePositionAndOrientation(self._button_body, *self._poses[0], physicsClientId=self._world)
 
 
 register("srl_bench/KukaButton-v0", "srl_bench.environments.kuka_button:KukaButton")

@@ -60,7 +60,7 @@ class KukaClutter(KukaButton):
         check_integer("objects", objects, 0, MAX_OBJECTS)
         check_choice("button", button, ("random", "fixed"))
         self.objects = objects
-        self._object_poses: tuple[Pose, ...] = (HIDDEN,) * objects
+        self._object_places = (0.0,) * (2 * objects)
         self._ball = BALL_LOW
         self._push = (0, 0.0, 0.0)
         self.factors = (
@@ -76,6 +76,7 @@ class KukaClutter(KukaButton):
             ),
         )
         super().__init__(button=button, **options)
+        self._poses += (HIDDEN,) * objects
 
     def load_goals(self, client: int) -> None:
         """Add the button and the objects."""
@@ -94,10 +95,6 @@ class KukaClutter(KukaButton):
         centre = (0.0, 0.0, BALL_RADIUS + 0.001)
         p.loadURDF(str(ASSETS / "ball.urdf"), centre, useFixedBase=True, physicsClientId=client)
 
-    def goal_poses(self) -> tuple[Pose, ...]:
-        """Return the poses of the button and the objects."""
-        return (*super().goal_poses(), *self._object_poses)
-
     def _add_physics(self) -> None:
         super()._add_physics()
         self._ball_body = self._bodies[1]
@@ -112,8 +109,7 @@ class KukaClutter(KukaButton):
         ]
 
     def _read_factors(self) -> tuple[float, ...]:
-        objects = (value for (x, y, _), _ in self._object_poses for value in (x, y))
-        return (*super()._read_factors(), *objects, *self._ball)
+        return super()._read_factors() + self._object_places + self._ball
 
     def _set_factors(self, values: list[float]) -> None:
         own = len(KukaButton.factors)
@@ -123,8 +119,10 @@ class KukaClutter(KukaButton):
     def _place_clutter(self, places: list[tuple[float, float]]) -> None:
         """Put objects and ball, at rest, into places."""
         *objects, ball = places
-        self._object_poses = tuple(((x, y, HEIGHT / 2), UPRIGHT) for x, y in objects)
-        for body, pose in zip(self._object_bodies, self._object_poses, strict=True):
+        self._object_places = tuple(value for place in objects for value in place)
+        poses: list[Pose] = [((x, y, HEIGHT / 2), UPRIGHT) for x, y in objects]
+        self._poses = (self._poses[0], *poses)
+        for body, pose in zip(self._object_bodies, poses, strict=True):
             p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self._world)
         self._roll(ball, (0.0, 0.0))
 
@@ -162,7 +160,7 @@ class KukaClutter(KukaButton):
     def _follow_ball(self) -> None:
         """See where the ball is, and turn it back at the edges of the table."""
         states = p.getJointStates(self._ball_body, BALL_JOINTS, physicsClientId=self._world)
-        x, y = (state[0] for state in states)
+        (x, *_), (y, *_) = states
         self._ball = (x, y)
         if not (BALL_LOW[0] <= x <= BALL_HIGH[0] and BALL_LOW[1] <= y <= BALL_HIGH[1]):
             place = [

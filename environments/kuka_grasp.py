@@ -8,6 +8,7 @@ mechanics of fingers.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,10 @@ BIN: tuple[tuple[Vector, Vector], ...] = (
     ((0.165, 0.005, 0.02), (0.58, -0.275, 0.02)),
     ((0.165, 0.005, 0.02), (0.58, 0.275, 0.02)),
 )
-SIGN = (0.50, 0.42)
+# plate and model on the table, or neither
+SIGN: tuple[Pose, ...] = (((0.50, 0.42, 0.01), UPRIGHT), ((0.50, 0.42, 0.02 + SIZE), UPRIGHT))
+NO_SIGN: tuple[Pose, ...] = (HIDDEN, HIDDEN)
+SIGN_POSES = tuple(NO_SIGN * target + SIGN + NO_SIGN * (len(CLASSES) - 1 - target) for target in range(len(CLASSES)))
 SIGN_COLOURS: tuple[Colour, ...] = (
     (0.80, 0.10, 0.10, 1.0),
     (0.10, 0.55, 0.20, 1.0),
@@ -144,10 +148,7 @@ class KukaGrasp(KukaArm):
 
     def goal_poses(self) -> tuple[Pose, ...]:
         """Return the poses of the signs: only one is on the table."""
-        sign: tuple[Pose, ...] = (((*SIGN, 0.01), UPRIGHT), ((*SIGN, 0.02 + SIZE), UPRIGHT))
-        return tuple(
-            pose for index in range(len(CLASSES)) for pose in (sign if index == self._target else (HIDDEN,) * 2)
-        )
+        return SIGN_POSES[self._target]
 
     def _add_physics(self) -> None:
         super()._add_physics()
@@ -160,8 +161,8 @@ class KukaGrasp(KukaArm):
         ]
 
     def _read_factors(self) -> tuple[float, ...]:
-        places = (value for place in self._places for value in place)
         held = 0 if self._held is None else self._held + 1
+        places = chain.from_iterable(self._places)
         return (*self._tip, *self._joints, *places, *self._classes, held, self._target)
 
     def _set_factors(self, values: list[float]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,7 @@ class KukaPush(KukaArm):
             Factor("task", "", *self._tasks, kind="categorical", scope="episode"),
         )
         self._places = [AREA_LOW] * objects
-        self._goal = START_HIGH
-        self._wanted = 0
+        self._set_goal(*START_HIGH, 1)
         super().__init__(**options)
 
     def load_goals(self, client: int) -> None:
@@ -105,8 +104,7 @@ class KukaPush(KukaArm):
 
     def goal_poses(self) -> tuple[Pose, ...]:
         """Return the poses of the marks: only one is on the table."""
-        mark = ((*self._goal, 0.0), UPRIGHT)
-        return tuple(mark if index == self._wanted else HIDDEN for index in range(self.objects))
+        return self._poses
 
     def _add_physics(self) -> None:
         super()._add_physics()
@@ -118,18 +116,21 @@ class KukaPush(KukaArm):
             p.setJointMotorControlArray(puck, (0, 1), p.VELOCITY_CONTROL, forces=(FRICTION, FRICTION), **client)
 
     def _read_factors(self) -> tuple[float, ...]:
-        places = (value for place in self._places for value in place)
-        return (*self._tip, *self._joints, *places, *self._goal, self._wanted + 1)
+        return (*self._tip, *self._joints, *chain.from_iterable(self._places), *self._goal, self._wanted + 1)
 
     def _set_factors(self, values: list[float]) -> None:
         *places, x, y, task = values[10:]
-        self._goal = (x, y)
-        self._wanted = int(task) - 1
+        self._set_goal(x, y, int(task))
         for index, puck in enumerate(self._pucks):
             for axis in (0, 1):
                 p.resetJointState(puck, axis, places[2 * index + axis], physicsClientId=self._world)
         self._locate()
         self._set_joints(values[3:10])
+
+    def _set_goal(self, x: float, y: float, task: int) -> None:
+        self._goal, self._wanted = (x, y), task - 1
+        mark = ((x, y, 0.0), UPRIGHT)
+        self._poses: tuple[Pose, ...] = tuple(mark if i == self._wanted else HIDDEN for i in range(self.objects))
 
     def _possible(self, values: list[float]) -> bool:
         places = np.reshape(values[10 : 10 + 2 * self.objects], (-1, 2))
@@ -139,12 +140,12 @@ class KukaPush(KukaArm):
         client = {"physicsClientId": self._world}
         for index, puck in enumerate(self._pucks):
             (x, *_), (y, *_) = p.getJointStates(puck, (0, 1), **client)
-            inside = min(max(x, AREA_LOW[0]), AREA_HIGH[0]), min(max(y, AREA_LOW[1]), AREA_HIGH[1])
-            if inside != (x, y):
+            if not (AREA_LOW[0] <= x <= AREA_HIGH[0] and AREA_LOW[1] <= y <= AREA_HIGH[1]):
                 # an arm that presses down with all its force pushes a puck through the edge
-                for axis in (0, 1):
-                    p.resetJointState(puck, axis, inside[axis], **client)
-            self._places[index] = inside
+                x, y = min(max(x, AREA_LOW[0]), AREA_HIGH[0]), min(max(y, AREA_LOW[1]), AREA_HIGH[1])
+                p.resetJointState(puck, 0, x, **client)
+                p.resetJointState(puck, 1, y, **client)
+            self._places[index] = x, y
 
     def _start_episode(self) -> None:
         task = self.np_random.integers(*self._tasks, endpoint=True)

@@ -61,9 +61,11 @@ class Mechanism(SimulatorEnv):
         return force
 
     def _sense(self) -> None:
-        states = p.getJointStates(self._robot, self.joints, physicsClientId=self._world)
-        self._motion = [value for state in states for value in state[:2]]
-        self._motion[-2] = math.remainder(self._motion[-2], 2 * math.pi)
+        motion: list[float] = []
+        for state in p.getJointStates(self._robot, self.joints, physicsClientId=self._world):
+            motion += state[:2]
+        motion[-2] = math.remainder(motion[-2], math.tau)
+        self._motion = motion
 
     def _read_factors(self) -> list[float]:
         return self._motion

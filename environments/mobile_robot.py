@@ -68,12 +68,13 @@ class MobileRobot(SimulatorEnv):
     distractor_area = {"low": (0.3, 0.3), "high": (3.7, 3.7), "size": 0.12, "ground": 0.0}
     robot_range: ClassVar[tuple[float, float]] = (ROBOT_MARGIN, ARENA - ROBOT_MARGIN)
     reach: ClassVar[float] = REACH
+    target_height: ClassVar[float] = GAP + 0.15
 
     def __init__(self, *, random_target: bool = True, **options: Any) -> None:
         check_choice("random_target", random_target, (True, False))
         self.random_target = random_target
         self._position = (ARENA / 2, ARENA / 2)
-        self._target = FIXED_TARGET
+        self._set_target(*FIXED_TARGET)
         super().__init__(**options)
 
     def load_scenery(self, client: int) -> None:
@@ -94,7 +95,7 @@ class MobileRobot(SimulatorEnv):
 
     def goal_poses(self) -> tuple[Pose, ...]:
         """Return the pose of the target."""
-        return (((*self._target, GAP + 0.15), UPRIGHT),)
+        return self._poses
 
     def camera(self, view: str) -> Camera:
         """Return a camera; "onboard" stands on the robot."""
@@ -109,8 +110,13 @@ class MobileRobot(SimulatorEnv):
         return self._position + self._target
 
     def _set_factors(self, values: list[float]) -> None:
-        self._target = (values[2], values[3])
-        self._place_robot(values[0], values[1])
+        x, y, *target = values
+        self._set_target(*target)
+        self._place_robot(x, y)
+
+    def _set_target(self, x: float, y: float) -> None:
+        self._target = (x, y)
+        self._poses: tuple[Pose, ...] = (((x, y, self.target_height), UPRIGHT),)
 
     def _place_robot(self, x: float, y: float) -> None:
         self._position = (x, y)
@@ -132,7 +138,8 @@ class MobileRobot(SimulatorEnv):
 
     def _act(self, action: Any) -> tuple[float, bool]:
         bumped = self._drive(action)
-        distance = math.hypot(*self._way())
+        dx, dy = self._way()
+        distance = math.hypot(dx, dy)
         arrived = distance <= self.reach
         if arrived:
             self._arrive()
@@ -148,11 +155,14 @@ class MobileRobot(SimulatorEnv):
 
     def _drive(self, action: Any) -> bool:
         """Carry out an action; return whether a wall was in the way."""
-        return self._move(*self._displacement(action))
+        dx, dy = self._displacement(action)
+        return self._move(dx, dy)
 
     def _move(self, dx: float, dy: float) -> bool:
         """Move the robot, unless a wall is in its way; return whether one is."""
-        x, y = self._position[0] + dx, self._position[1] + dy
+        x, y = self._position
+        x += dx
+        y += dy
         low, high = self.robot_range
         if not (low <= x <= high and low <= y <= high):
             return True

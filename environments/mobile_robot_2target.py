@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Pose, add_box, add_cylinder
+from srl_bench.environments.drawing import HIDDEN, UPRIGHT, add_box, add_cylinder
 from srl_bench.environments.mobile_robot import (
     FIXED_TARGET,
     GAP,
@@ -56,20 +56,16 @@ class MobileRobot2Target(MobileRobot):
     def __init__(self, *, reached: str = "stays", **options: Any) -> None:
         check_choice("reached", reached, ("stays", "vanishes"))
         self.reached = reached
-        self._targets = (FIXED_TARGET, FIXED_SECOND_TARGET)
-        self._set_phase(0)
         if reached == "vanishes":
             self.factors = (*self.factors[:-1], replace(self.factors[-1], observable="frame"))
         super().__init__(**options)
+        self._targets = (FIXED_TARGET, FIXED_SECOND_TARGET)
+        self._set_phase(0)
 
     def load_goals(self, client: int) -> None:
         """Add the targets, both taller than the robot."""
         add_cylinder(client, 0.16, HEIGHTS[0], HIDDEN[0], TARGET_COLOUR)
         add_box(client, (0.15, 0.15, HEIGHTS[1] / 2), HIDDEN[0], SECOND_COLOUR)
-
-    def goal_poses(self) -> tuple[Pose, ...]:
-        """Return the poses of the targets."""
-        return self._poses
 
     def _possible(self, values: list[float]) -> bool:
         return math.dist(values[2:4], values[4:6]) >= APART
@@ -97,11 +93,11 @@ class MobileRobot2Target(MobileRobot):
         red, green = self._targets
         gone = phase == 1 and self.reached == "vanishes"
         first = HIDDEN if gone else ((*red, GAP + HEIGHTS[0] / 2), UPRIGHT)
-        self._poses: tuple[Pose, ...] = (first, ((*green, GAP + HEIGHTS[1] / 2), UPRIGHT))
+        self._poses = (first, ((*green, GAP + HEIGHTS[1] / 2), UPRIGHT))
 
     def _read_factors(self) -> tuple[float, ...]:
         red, green = self._targets
-        return (*self._position, *red, *green, self._phase)
+        return self._position + red + green + (self._phase,)
 
     def _set_factors(self, values: list[float]) -> None:
         x, y, *targets, phase = values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from srl_bench.environments.drawing import UPRIGHT, Pose, add_box
+from srl_bench.environments.drawing import UPRIGHT, add_box
 from srl_bench.environments.mobile_robot import ARENA, ROBOT_FACTORS, TARGET_COLOUR, TARGET_MARGIN, MobileRobot
 from srl_bench.environments.options import register
 from srl_bench.factors import Factor
@@ -27,16 +27,12 @@ class MobileRobotLine(MobileRobot):
     reach = HALF_WIDTH
 
     def __init__(self, **options: Any) -> None:
-        self._line = FIXED_LINE
         super().__init__(**options)
+        self._set_line(FIXED_LINE)
 
     def load_goals(self, client: int) -> None:
         """Add the band, flat, between the walls and a little above the floor."""
         add_box(client, (HALF_WIDTH, ARENA / 2 - 0.01, 0.005), (0.0, 0.0, 0.0), TARGET_COLOUR)
-
-    def goal_poses(self) -> tuple[Pose, ...]:
-        """Return the pose of the band."""
-        return (((self._line, ARENA / 2, 0.01), UPRIGHT),)
 
     def _draw_goal(self) -> Sequence[float]:
         return super()._draw_goal()[:1] if self.random_target else (FIXED_LINE,)
@@ -48,8 +44,13 @@ class MobileRobotLine(MobileRobot):
         return (*self._position, self._line)
 
     def _set_factors(self, values: list[float]) -> None:
-        x, y, self._line = values
+        x, y, line = values
+        self._set_line(line)
         self._place_robot(x, y)
+
+    def _set_line(self, x: float) -> None:
+        self._line = x
+        self._poses = (((x, ARENA / 2, 0.01), UPRIGHT),)
 
 
 register("srl_bench/MobileRobotLine-v0", "srl_bench.environments.mobile_robot_line:MobileRobotLine")

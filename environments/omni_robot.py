@@ -12,7 +12,7 @@ from typing import Any
 
 import pybullet as p
 
-from srl_bench.environments.drawing import UPRIGHT, Camera, Pose, add_box, add_mesh
+from srl_bench.environments.drawing import Camera, add_box, add_mesh
 from srl_bench.environments.looks import SIM, Look
 from srl_bench.environments.mobile_robot import STEP, TARGET_COLOUR, WALL_COLOUR, MobileRobot
 from srl_bench.environments.options import check_number, register
@@ -62,6 +62,7 @@ class OmniRobot(MobileRobot):
     distractor_area = {"low": (-0.85, -0.85), "high": (0.85, 0.85), "size": 0.06, "ground": 0.0}
     robot_range = (-ROBOT_HALF, ROBOT_HALF)
     reach = REACH
+    target_height = 0.01
 
     def __init__(
         self,
@@ -108,16 +109,14 @@ class OmniRobot(MobileRobot):
         """Add the robot."""
         p.loadURDF(str(ASSETS / "omni_robot.urdf"), physicsClientId=client)
 
-    def goal_poses(self) -> tuple[Pose, ...]:
-        """Return the pose of the marker."""
-        return (((*self._target, 0.01), UPRIGHT),)
-
     def _read_factors(self) -> tuple[float, ...]:
-        return (*self._position, self._heading, *self._target)
+        x, y = self._position
+        target_x, target_y = self._target
+        return x, y, self._heading, target_x, target_y
 
     def _set_factors(self, values: list[float]) -> None:
         x, y, self._heading, *target = values
-        self._target = (target[0], target[1])
+        self._set_target(*target)
         self._place_robot(x, y)
 
     def _place_robot(self, x: float, y: float) -> None:

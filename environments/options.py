@@ -56,9 +56,9 @@ def check_factors(table: tuple[Factor, ...], factors: Sequence[float] | NDArray[
 
 def discrete_action(action: Any, size: int) -> int:
     """Return the action as an index below `size`, or raise ConfigError."""
-    if not (0 <= action < size and int(action) == action):
-        raise ConfigError(f"action {action!r} is not accepted; give an integer from 0 to {size - 1}.")
-    return int(action)
+    if 0 <= action < size and (index := int(action)) == action:
+        return index
+    raise ConfigError(f"action {action!r} is not accepted; give an integer from 0 to {size - 1}.")
 
 
 def continuous_action(action: Any, size: int) -> list[float]:

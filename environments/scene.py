@@ -10,16 +10,19 @@ that one for comparison).
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, Layer, Picture, over, paste, to_rgb
+from srl_bench.environments.drawing import Camera, Layer, Picture, Pose, over, paste, to_rgb
 from srl_bench.environments.looks import SIM, Look
 
 if TYPE_CHECKING:
     from srl_bench.environments.simulator import SimulatorEnv
+
+# what stands still, as a camera sees it: camera and goals that it holds for, the camera's place, RGB and depth
+Still = tuple[tuple[Camera, tuple[Pose, ...]], Camera, NDArray[np.uint8], NDArray[np.float32]]
 
 
 class Scene:
@@ -33,9 +36,7 @@ class Scene:
         # a strong reference would keep the clients of forgotten environments until the next garbage collection
         self._env = weakref.proxy(env)
         self._layers: dict[str, Layer] = {}
-        self._scenery: dict[tuple[str, int], tuple[Any, Picture]] = {}
-        self._still: dict[tuple[str, int], tuple[Any, tuple[NDArray[np.uint8], NDArray[np.float32]]]] = {}
-        self.look = look
+        self._paint(look)
         self.robots = self._layer("robots", "robot", "distractor")
 
     @property
@@ -45,42 +46,53 @@ class Scene:
 
     @look.setter
     def look(self, look: Look) -> None:
+        if look != self._look:
+            self._paint(look)
+
+    def _paint(self, look: Look) -> None:
         self._look = look
         self._light = look.light
-        self._cameras: dict[str, tuple[Camera, Camera]] = {}
+        self._scenery: dict[tuple[str, int], tuple[Camera, Picture]] = {}
+        self._still: dict[tuple[str, int], Still] = {}
         for layer in self._layers.values():
             look.paint(layer)
 
-    def picture(self, size: int, view: str) -> NDArray[np.uint8]:
-        """Return RGB (size, size, 3) of what a camera sees, before lens and sensor."""
-        camera: Camera = self._env.camera(view)
-        if camera is not self._env.cameras[view]:
-            return self.plain(size, view)  # from a camera that moves, nothing stands still
-        camera = self._seen(view, camera)
-        behind, depth = self._behind(size, view, camera)
-        return paste(self.robots.draw(camera, size, self._light), behind, depth)
+    def picture(self, size: int, view: str, camera: Camera, goals: tuple[Pose, ...], shot: int) -> NDArray[np.uint8]:
+        """Return RGB (size, size, 3) of what a camera sees.
 
-    def plain(self, size: int, view: str) -> NDArray[np.uint8]:
+        Args:
+            size: of the picture in pixels.
+            view: name of the camera.
+            camera: where it is now.
+            goals: where the goals are.
+            shot: selects the noise of the camera's sensor.
+        """
+        still = self._still.get((view, size))
+        if still is None or still[0] != (camera, goals):
+            if camera is not self._env.cameras[view]:
+                return self.plain(size, camera, goals, shot)  # from a camera that moves, nothing stands still
+            still = self._still[view, size] = self._draw_still(size, view, camera, goals)
+        _, seen, behind, depth = still
+        image = paste(self.robots.draw(seen, size, self._light), behind, depth)
+        return image if self._look is SIM else self._look.develop(image, shot)
+
+    def plain(self, size: int, camera: Camera, goals: tuple[Pose, ...], shot: int) -> NDArray[np.uint8]:
         """Return the same, drawn at once."""
         layer = self._layer("plain", "scenery", "goal", "robot", "distractor")
-        layer.place("goal", self._env.goal_poses())
+        layer.place("goal", goals)
         layer.copy("robot", self.robots)
         layer.copy("distractor", self.robots)
-        return to_rgb(layer.draw(self._seen(view, self._env.camera(view)), size, self._light)[0])
+        image = to_rgb(layer.draw(self._seen(camera), size, self._light)[0])
+        return image if self._look is SIM else self._look.develop(image, shot)
 
     def close(self) -> None:
         """Disconnect from the simulator; safe to call again."""
         for layer in self._layers.values():
             layer.close()
 
-    def _seen(self, view: str, camera: Camera) -> Camera:
+    def _seen(self, camera: Camera) -> Camera:
         """Return where the look has a camera."""
-        if self._look is SIM:
-            return camera
-        kept = self._cameras.get(view)
-        if kept is None or kept[0] is not camera:
-            kept = self._cameras[view] = camera, self._look.move(camera)
-        return kept[1]
+        return camera if self._look is SIM else self._look.move(camera)
 
     def _layer(self, name: str, *groups: str) -> Layer:
         if name not in self._layers:
@@ -96,22 +108,13 @@ class Scene:
             self._layers[name] = layer
         return self._layers[name]
 
-    def _behind(self, size: int, view: str, camera: Camera) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return RGB and depth of all that stands still."""
-        poses = self._env.goal_poses()
-        key = (camera, self._look, poses)
-        kept = self._still.get((view, size))
-        if kept is not None and kept[0] == key:
-            return kept[1]
-        scenery = self._scenery.get((view, size))
-        if scenery is None or scenery[0] != key[:2]:
-            scenery = (key[:2], self._layer("scenery", "scenery").draw(camera, size, self._light))
-            self._scenery[view, size] = scenery
-        picture = scenery[1]
-        if poses:
+    def _draw_still(self, size: int, view: str, camera: Camera, goals: tuple[Pose, ...]) -> Still:
+        if (view, size) not in self._scenery:
+            seen = self._seen(camera)
+            self._scenery[view, size] = seen, self._layer("scenery", "scenery").draw(seen, size, self._light)
+        seen, picture = self._scenery[view, size]
+        if goals:
             layer = self._layer("goals", "goal")
-            layer.place("goal", poses)
-            picture = over(layer.draw(camera, size, self._light), picture)
-        still = to_rgb(picture[0]), picture[1]
-        self._still[view, size] = (key, still)
-        return still
+            layer.place("goal", goals)
+            picture = over(layer.draw(seen, size, self._light), picture)
+        return (camera, goals), seen, to_rgb(picture[0]), picture[1]

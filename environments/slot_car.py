@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pybullet as p
 
-from srl_bench.environments.drawing import Camera, Colour, add_box
+from srl_bench.environments.drawing import Camera, Colour, Pose, Quaternion, add_box
 from srl_bench.environments.options import continuous_action, discrete_action, register
 from srl_bench.environments.simulator import ASSETS, SimulatorEnv
 from srl_bench.factors import Factor
@@ -48,27 +48,38 @@ class Track:
         ]
         self.starts: list[float] = []
         # centre, radius, first normal, turn per metre
-        self._pieces: list[tuple[float, float, float, float, float]] = []
+        self._arcs: list[tuple[float, float, float, float, float]] = []
+        # first point, cosine and sine of the normal, orientation
+        self._straights: list[tuple[float, float, float, float, Quaternion]] = []
         self.length = 0.0
         for i, ((x, y, radius), (next_x, next_y, next_radius)) in enumerate(pairs):
-            turn = (normals[i] - normals[i - 1]) % (math.tau)
+            turn = (normals[i] - normals[i - 1]) % math.tau
             straight = math.sqrt((next_x - x) ** 2 + (next_y - y) ** 2 - (next_radius - radius) ** 2)
             radius += outside
-            for length, normal, bend in ((turn * radius, normals[i - 1], 1 / radius), (straight, normals[i], 0.0)):
+            cos, sin = math.cos(normals[i]), math.sin(normals[i])
+            self._arcs.append((x, y, radius, normals[i - 1], 1 / radius))
+            self._straights.append((x + radius * cos, y + radius * sin, cos, sin, _orientation(normals[i])))
+            for length in (turn * radius, straight):
                 self.starts.append(self.length)
-                self._pieces.append((x, y, radius, normal, bend))
                 self.length += length
 
-    def pose(self, position: float) -> tuple[float, float, float]:
-        """Return x, y and heading at a position in radians, 2 pi to a lap."""
-        along = position / (math.tau) % 1.0 * self.length
+    def pose(self, position: float) -> Pose:
+        """Return the pose of a car at a position in radians, 2 pi to a lap."""
+        along = position / math.tau % 1.0 * self.length
         index = bisect(self.starts, along) - 1
-        x, y, radius, normal, bend = self._pieces[index]
         along -= self.starts[index]
+        if index % 2:
+            x, y, cos, sin, orientation = self._straights[index // 2]
+            return (x - along * sin, y + along * cos, 0.0), orientation
+        x, y, radius, normal, bend = self._arcs[index // 2]
         normal += bend * along
-        ahead = 0.0 if bend else along
-        cos, sin = math.cos(normal), math.sin(normal)
-        return x + radius * cos - ahead * sin, y + radius * sin + ahead * cos, normal + math.pi / 2
+        return (x + radius * math.cos(normal), y + radius * math.sin(normal), 0.0), _orientation(normal)
+
+
+def _orientation(normal: float) -> Quaternion:
+    """Return the orientation of a car with a direction on its right."""
+    half = (normal + math.pi / 2) / 2
+    return 0.0, 0.0, math.sin(half), math.cos(half)
 
 
 TRACK, OTHER_TRACK = Track(0.0), Track(LANES_APART)
@@ -107,8 +118,7 @@ class SlotCar(SimulatorEnv):
     distractor_area = {"low": (-0.2, -0.3), "high": (0.2, 0.25), "size": 0.04, "ground": 0.0}
 
     def __init__(self, **options: Any) -> None:
-        self._positions = (0.0, 0.0)
-        self._place = (0.0, 0.0)
+        self._values = (0.0,) * 4
         self._lap = 0.0
         super().__init__(**options)
 
@@ -126,22 +136,19 @@ class SlotCar(SimulatorEnv):
         p.changeVisualShape(other, -1, rgbaColor=OTHER_COLOUR, physicsClientId=client)
 
     def _read_factors(self) -> tuple[float, ...]:
-        return self._positions + self._place
+        return self._values
 
     def _set_factors(self, values: list[float]) -> None:
         self._put(values[0], values[1])
 
     def _put(self, car: float, other: float) -> None:
         """Put the cars at positions on their tracks."""
-        self._positions = (car, other)
-        self._place = self._put_body(self._bodies[0], TRACK, car)
-        self._put_body(self._bodies[1], OTHER_TRACK, other)
-
-    def _put_body(self, body: int, track: Track, position: float) -> tuple[float, float]:
-        x, y, heading = track.pose(position)
-        turned = (0.0, 0.0, math.sin(heading / 2), math.cos(heading / 2))
-        p.resetBasePositionAndOrientation(body, (x, y, 0.0), turned, physicsClientId=self._world)
-        return x, y
+        green, red = self._bodies
+        place, orientation = TRACK.pose(car)
+        self._values = (car, other, place[0], place[1])
+        p.resetBasePositionAndOrientation(green, place, orientation, physicsClientId=self._world)
+        place, orientation = OTHER_TRACK.pose(other)
+        p.resetBasePositionAndOrientation(red, place, orientation, physicsClientId=self._world)
 
     def _start_episode(self) -> None:
         self._lap = 0.0
@@ -153,11 +160,12 @@ class SlotCar(SimulatorEnv):
             velocity = FULL_SPEED * (discrete_action(action, SPEEDS) + 1) / SPEEDS
         else:
             velocity = FULL_SPEED * (continuous_action(action, 1)[0] + 1) / 2
-        driven = velocity * (1 + SPEED_NOISE * self.np_random.standard_normal())
+        rng = self.np_random
+        driven = velocity * (1 + SPEED_NOISE * rng.standard_normal())
         thrown = velocity > CORNER_SPEED and self._touches_a_corner(driven)
-        car, other = self._positions
+        car, other, _, _ = self._values
         car += math.tau * driven / TRACK.length
-        other += math.tau * FULL_SPEED * self.np_random.random() / OTHER_TRACK.length
+        other += math.tau * FULL_SPEED * rng.random() / OTHER_TRACK.length
         self._put(math.remainder(car, math.tau), math.remainder(other, math.tau))
         self._lap = 0.0 if thrown else self._lap + driven
         self._solved = self._solved or self._lap >= TRACK.length
@@ -168,8 +176,9 @@ class SlotCar(SimulatorEnv):
 
     def _touches_a_corner(self, distance: float) -> bool:
         """Return whether any of the way ahead, up to a distance, lies in a sharp corner."""
-        here = self._positions[0] / (math.tau) % 1.0 * TRACK.length
-        return any(here < end and here + distance > start for start, end in CORNERS)
+        here = self._values[0] / math.tau % 1.0 * TRACK.length
+        there = here + distance
+        return (here < CORNERS[0][1] and there > CORNERS[0][0]) or (here < CORNERS[1][1] and there > CORNERS[1][0])
 
     def _greedy_action(self) -> Any:
         # five standard deviations of noise ahead
@@ -184,8 +193,9 @@ def _add_ribbon(client: int, track: Track, width: float, height: float, colour: 
     """Add a flat strip along a track, only to be seen."""
     corners, faces, count = [], [], 120
     for i in range(count):
-        x, y, heading = track.pose(math.tau * i / count)
-        right_x, right_y = math.sin(heading) * width / 2, -math.cos(heading) * width / 2
+        (x, y, _), (*_, sin, cos) = track.pose(math.tau * i / count)
+        # of twice the angle
+        right_x, right_y = sin * cos * width, (sin**2 - cos**2) * width / 2
         corners += [[x - right_x, y - right_y, height], [x + right_x, y + right_y, height]]
         left, right, next_left, next_right = ((2 * i + k) % (2 * count) for k in range(4))
         faces += [left, right, next_right, left, next_right, next_left]

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -49,41 +50,51 @@ class GrowingArray:
         file: where; what is in it beyond `rows` is dropped.
         shape: of one row.
         rows: how many to keep.
+        expected: how many there will be: if that is right, the file need not be read again for its checksum.
     """
 
-    def __init__(self, file: Path, shape: tuple[int, ...], rows: int = 0) -> None:
+    def __init__(self, file: Path, shape: tuple[int, ...], rows: int = 0, expected: int = 0) -> None:
+        self._file = file
         self._stream = file.open("r+b" if rows else "w+b")
         self._shape = shape
         self._rows = rows
-        self._write_header()
+        self._expected = 0 if rows else expected
+        self._digest = hashlib.sha256(self._header(expected))
+        self._stream.write(self._header(rows))
+        self._stream.seek(rows * math.prod(shape), os.SEEK_CUR)
         self._stream.truncate(self._stream.tell())
 
     def append(self, rows: NDArray[np.uint8]) -> None:
         """Add rows (n, *shape)."""
-        self._stream.write(np.ascontiguousarray(rows, dtype=np.uint8).data)
+        data = np.ascontiguousarray(rows, dtype=np.uint8).data
+        self._stream.write(data)
+        if self._expected:
+            self._digest.update(data)
         self._rows += len(rows)
 
     def flush(self) -> None:
         """Hand all rows to the operating system: they survive the end of this process."""
         self._stream.flush()
 
-    def close(self) -> None:
-        """Write the length, and everything to the disk."""
-        self._write_header()
+    def close(self) -> str:
+        """Write the length, and everything to the disk; return the checksum."""
+        self._stream.seek(0)
+        self._stream.write(self._header(self._rows))
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+        return self._digest.hexdigest() if self._rows == self._expected else checksum(self._file)
 
-    def _write_header(self) -> None:
-        # numpy pads the header so that the first dimension can grow in place.
-        self._stream.seek(0)
+    def _header(self, rows: int) -> bytes:
+        # numpy pads the header so that the first dimension can grow in place
         header = {
             "descr": npy.dtype_to_descr(np.dtype(np.uint8)),
             "fortran_order": False,
-            "shape": (self._rows, *self._shape),
+            "shape": (rows, *self._shape),
         }
-        npy.write_array_header_1_0(self._stream, header)
-        self._stream.seek(self._rows * math.prod(self._shape), os.SEEK_CUR)
+        stream = BytesIO()
+        npy.write_array_header_1_0(stream, header)
+        return stream.getvalue()
 
 
 class RolloutWriter:
@@ -91,10 +102,15 @@ class RolloutWriter:
 
     What was committed is found again by a new writer on the same folder, so that a recording that was killed
     goes on: frames lie in their final files, everything else in one file per commit.
+
+    Args:
+        folder: of the data set.
+        expected: how many rows there will be, if that is known: see `GrowingArray`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, expected: int = 0) -> None:
         self.folder = folder
+        self._expected = expected
         self._frames: dict[str, GrowingArray] = {}
         self._small: dict[str, list[NDArray]] = {}
         self._lengths: list[int] = []
@@ -131,7 +147,7 @@ class RolloutWriter:
                 self._small.setdefault(name, []).append(rows)
                 continue
             if name not in self._frames:
-                self._frames[name] = GrowingArray(self.folder / f"{name}.npy", rows.shape[1:])
+                self._frames[name] = GrowingArray(self.folder / f"{name}.npy", rows.shape[1:], expected=self._expected)
             self._frames[name].append(rows)
         self._lengths.append(len(episode["observations"]))
         self._hashes.append(_episode_hash(episode))
@@ -155,26 +171,24 @@ class RolloutWriter:
         if not self._lengths:
             raise DataError("a data set needs at least one episode; record more frames.")
         split = split_episodes(len(self._lengths), seed)
-        for frames in self._frames.values():
-            frames.close()
+        self._checksums = {name: frames.close() for name, frames in self._frames.items()}
         for name, parts in self._small.items():
             np.save(self.folder / f"{name}.npy", np.concatenate(parts))
         np.save(self.folder / "episodes.npy", np.concatenate([[0], np.cumsum(self._lengths)]))
         for part in self.folder.glob("part*.npz"):
             part.unlink()
-        names = sorted([*self._frames, *self._small, "episodes"])
+        checksums = {name: checksum(self.folder / f"{name}.npy") for name in (*self._small, "episodes")}
         described = {
             "schema": SCHEMA,
             **info,
             "split": split,
             "episode_hashes": self._hashes,
-            "sha256": {name: checksum(self.folder / f"{name}.npy") for name in names},
+            "sha256": dict(sorted((self._checksums | checksums).items())),
             "versions": {name: version(name) for name in ("gymnasium", "numpy", "pybullet")}
             | {"python": platform.python_version()},
         }
         described["seal"] = seal_of(described)
         (self.folder / "rollouts.json").write_text(json.dumps(described, indent=1))
-        self._checksums = described["sha256"]
 
     def remember(self, folder: Path) -> None:
         """Note that the frames are intact, once the folder is where it stays: they need not be read to know."""

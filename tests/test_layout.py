@@ -43,6 +43,7 @@ FLOORS = {
     "baselines": 3,
     "config": 4,
     "policies": 4,
+    "episodes": 4,
     "record": 4,
     "convert": 4,
     "play": 4,

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from srl_bench import episodes
 from srl_bench.config import RecordConfig
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.factors import Factor
+from srl_bench.integrity import checksum
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import _source_digest
 from srl_bench.record import record, recording_name
 from srl_bench.rollouts import ARRAYS, open_rollouts
 from srl_bench.vecenv import encode, make_vec_env
 
-module = sys.modules["srl_bench.record"]  # `srl_bench.record` is the function
 ID = "srl_bench/MobileRobot-v0"
 SMALL = {"image_size": 48}
 
@@ -82,6 +83,22 @@ def test_two_workers_write_the_same_bytes_as_one(tmp_path):
     for name in ARRAYS:
         assert (one.path / f"{name}.npy").read_bytes() == (two.path / f"{name}.npy").read_bytes(), name
     assert (one.path / "rollouts.json").read_text() == (two.path / "rollouts.json").read_text()
+    assert [sorted(p.name for p in one.path.iterdir())] * 2 == [
+        sorted(p.name for p in path.iterdir()) for path in sorted(tmp_path.iterdir())
+    ]
+
+
+def test_two_workers_write_the_same_views_domains_and_short_episodes_as_one(tmp_path):
+    """The environment ends episodes after 30 steps, so that there are more of them than the frames ask for."""
+    kwargs = {**SMALL, "views": ("top", "side"), "max_steps": 30}
+    one, two = (
+        record(ID, 4_010, 5, out=tmp_path / str(n), workers=n, environment_kwargs=kwargs, domains=("sim", "twin"))
+        for n in (1, 2)
+    )
+    assert set(np.diff(one.episodes)) == {31, 4_010 % 30 + 1}
+    assert one.data_hash == two.data_hash
+    assert one.info == two.info
+    np.testing.assert_array_equal(one.views, two.views)
 
 
 def test_the_seed_decides_everything(tmp_path):
@@ -130,14 +147,14 @@ def test_continuous_actions(tmp_path):
 
 def test_the_same_recording_is_opened_and_not_repeated(tmp_path, monkeypatch):
     first = small(tmp_path / "data")
-    monkeypatch.setattr(module, "run_episode", None)
+    monkeypatch.setattr(episodes, "run_episode", None)
     assert small(tmp_path / "data").data_hash == first.data_hash
 
 
 def test_options_survive_the_description(tmp_path, monkeypatch):
     """JSON has no tuples; a recording must still recognise itself."""
     first = small(tmp_path / "data", environment_kwargs={"image_size": 48, "random_target": False})
-    monkeypatch.setattr(module, "run_episode", None)
+    monkeypatch.setattr(episodes, "run_episode", None)
     again = small(tmp_path / "data", environment_kwargs={"random_target": False, "image_size": 48})
     assert again.data_hash == first.data_hash
 
@@ -159,21 +176,21 @@ def test_a_damaged_recording_is_refused(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_an_interrupted_recording_does_not_open_and_goes_on(tmp_path, monkeypatch, error):
     whole = small(tmp_path / "whole", 400, max_steps=20)
-    original, ran = module.run_episode, []
+    original, ran = episodes.run_episode, []
 
-    def interrupted(env, policy, config, index):
+    def interrupted(env, policy, config, index, frames):
         if index == 11:
             raise error
         ran.append(index)
-        return original(env, policy, config, index)
+        return original(env, policy, config, index, frames)
 
-    monkeypatch.setattr(module, "run_episode", interrupted)
+    monkeypatch.setattr(episodes, "run_episode", interrupted)
     with pytest.raises(type(error) if isinstance(error, OSError) else error):
         small(tmp_path / "data", 400, max_steps=20)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".data.partial", "whole"]
     with pytest.raises(DataError):
         open_rollouts(tmp_path / ".data.partial")
-    monkeypatch.setattr(module, "run_episode", lambda *args: ran.append(args[-1]) or original(*args))
+    monkeypatch.setattr(episodes, "run_episode", lambda *args: ran.append(args[3]) or original(*args))
     ran.clear()
     again = small(tmp_path / "data", 400, max_steps=20)
     assert min(ran) == 8
@@ -183,8 +200,8 @@ def test_an_interrupted_recording_does_not_open_and_goes_on(tmp_path, monkeypatc
 
 
 def test_a_partial_recording_of_something_else_is_not_continued(tmp_path, monkeypatch):
-    original = module.run_episode
-    monkeypatch.setattr(module, "run_episode", lambda *args: 1 / 0 if args[-1] == 9 else original(*args))
+    original = episodes.run_episode
+    monkeypatch.setattr(episodes, "run_episode", lambda *args: 1 / 0 if args[3] == 9 else original(*args))
     with pytest.raises(ZeroDivisionError):
         small(tmp_path / "data", 400)
     monkeypatch.undo()
@@ -193,17 +210,87 @@ def test_a_partial_recording_of_something_else_is_not_continued(tmp_path, monkey
 
 def test_a_recorder_that_was_killed_goes_on(tmp_path):
     code = (
-        "import os, signal, sys, srl_bench as srl; srl.record; module = sys.modules['srl_bench.record']\n"
-        "original = module.run_episode\n"
+        "import os, signal, srl_bench as srl\nfrom srl_bench import episodes\n"
+        "original = episodes.run_episode\n"
         "def kill(*args):\n"
-        "    if args[-1] == 13: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if args[3] == 13: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return original(*args)\n"
-        "module.run_episode = kill\n"
+        "episodes.run_episode = kill\n"
         f"srl.record({ID!r}, 400, out={str(tmp_path / 'data')!r}, workers=1, max_steps=20, environment_kwargs={SMALL})"
     )
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert process.returncode == -signal.SIGKILL
     assert small(tmp_path / "data", 400).data_hash == small(tmp_path / "whole", 400).data_hash
+
+
+def test_a_recorder_with_workers_that_was_killed_goes_on(tmp_path):
+    """The workers end by themselves: they keep the pipe open on whose end `run` waits."""
+    code = (
+        "import os, signal, srl_bench as srl\nfrom srl_bench.writer import RolloutWriter\n"
+        "commit = RolloutWriter.commit\n"
+        "def kill(writer):\n"
+        "    commit(writer)\n"
+        "    if writer.n_episodes == 12: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "RolloutWriter.commit = kill\n"
+        f"srl.record({ID!r}, 4_000, out={str(tmp_path / 'data')!r}, workers=2, environment_kwargs={SMALL})"
+    )
+    process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=100)
+    assert process.returncode == -signal.SIGKILL
+    partial = tmp_path / ".data.partial"
+    assert not (partial / "rollouts.json").exists()
+    (partial / "frames_12_1").write_bytes(b"of the one that was killed")
+    rollouts, whole = (
+        record(ID, 4_000, out=tmp_path / name, workers=n, environment_kwargs=SMALL)
+        for name, n in (("data", 2), ("whole", 1))
+    )
+    assert rollouts.data_hash == whole.data_hash
+    assert {p.name for p in rollouts.path.iterdir()} == {p.name for p in whole.path.iterdir()}
+    assert {p.name for p in tmp_path.iterdir()} == {"data", "whole"}
+
+
+def test_an_error_in_a_worker_is_reported_and_nothing_is_left(tmp_path):
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(
+        "from srl_bench.environments.mobile_robot import MobileRobot\n"
+        "from srl_bench.environments.options import register\n"
+        "from srl_bench.errors import ConfigError\n"
+        "class Failing(MobileRobot):\n"
+        "    resets = 0\n"
+        "    def reset(self, **options):\n"
+        "        self.resets += 1\n"
+        "        if self.resets > 6: raise ConfigError('six episodes are enough')\n"
+        "        return super().reset(**options)\n"
+        "register('tests/Failing-v0', Failing)\n"
+    )
+    with pytest.raises(ConfigError, match="six episodes"):
+        record("tests/Failing-v0", 4_000, out=tmp_path / "data", workers=2, plugins=(str(plugin),), policy="random")
+    assert list(tmp_path.iterdir()) == [plugin]
+    gymnasium.registry.pop("tests/Failing-v0")
+
+
+@pytest.mark.parametrize("kwargs", [SMALL, {**SMALL, "max_steps": 7}])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_checksums_are_those_of_the_files(tmp_path, monkeypatch, kwargs, interrupted):
+    """Those of frames are computed while they are written, if the number of rows comes out as expected."""
+    original = episodes.run_episode
+    if interrupted:
+        monkeypatch.setattr(episodes, "run_episode", lambda *args: 1 / 0 if args[3] == 9 else original(*args))
+        with pytest.raises(ZeroDivisionError):
+            small(tmp_path / "data", 251, environment_kwargs=kwargs)
+        monkeypatch.undo()
+    rollouts = small(tmp_path / "data", 251, environment_kwargs=kwargs)
+    for name, sha256 in rollouts.info["sha256"].items():
+        assert checksum(rollouts.path / f"{name}.npy") == sha256, name
+
+
+def test_long_episodes(tmp_path):
+    """Longer than the room that is set aside at first; oracle: the environment, put into the recorded states."""
+    rollouts = small(tmp_path / "data", 3 * 300, max_steps=300, environment_kwargs={**SMALL, "max_steps": 400})
+    assert np.diff(rollouts.episodes).tolist() == [301] * 3
+    env = make_environment(ID, SMALL).unwrapped
+    env.reset(seed=0)
+    for row in (0, 127, 128, 255, 256, 300, 301, 301 + 128, 902):
+        np.testing.assert_array_equal(env.observe(rollouts.factors[row]), rollouts.observations[row])
 
 
 def test_two_recorders_of_one_data_set(tmp_path):

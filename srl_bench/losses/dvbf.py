@@ -19,14 +19,17 @@ class SequenceBound(Loss):
     """The annealed negative evidence bound of windows of `horizon` frames, per frame.
 
     Frames are decoded from states that the network's memory, a `VariationalFilter`, composes of noise: no state is
-    encoded from its own frame, so that reconstruction must pass through the transition. Likelihood and prior are
-    weighed with min(1, 0.01 + t / `annealing`) for the share t of training that is done; the entropy is not (eq. 14).
+    encoded from its own frame, so that reconstruction must pass through the transition. A weight c rises to 1 over
+    the share `annealing` of training: with `anneal="data"` likelihood and prior are weighed with 0.01 + c, the entropy
+    is not (eq. 14); with "divergence" the noise's divergence from its prior is. The former asks for much noise first,
+    in which an object of a few pixels is not found; the latter lets frames be reconstructed first, as in a VAE.
     `sigma` is the deviation of pixels, 0 to learn it.
     """
 
     horizon: int = 8  # type: ignore[misc]
     matrices: int = 16
     annealing: float = 0.4
+    anneal: str = "divergence"
     sigma: float = 0.0
 
     needs = ("obs", "action")
@@ -42,6 +45,9 @@ class SequenceBound(Loss):
                 f"{self.horizon}, {self.matrices}, {self.annealing} and {self.sigma}."
             )
 
+        if self.anneal not in ("divergence", "data"):
+            raise ConfigError(f"anneal must be 'divergence' or 'data', not {self.anneal!r}.")
+
     def memory(self, state_dim: int, n_actions: int, action_dim: int) -> dict[str, Any]:
         return {"name": "variational_filter", "action_dim": action_dim, "matrices": self.matrices}
 
@@ -54,18 +60,20 @@ class SequenceBound(Loss):
         """Return (B,) the bound of each window in nats per frame."""
         memory = batch.memory
         assert isinstance(memory, VariationalFilter)
-        weight = min(1.0, 0.01 + batch.progress / self.annealing)
+        rising = min(1.0, batch.progress / self.annealing)
+        data, prior, entropy = (rising + 0.01,) * 2 + (1.0,) if self.anneal == "data" else (1.0, rising, rising)
+        data, prior = min(1.0, data), min(1.0, prior)
         encoded, actions = batch.states[:, : self.horizon], batch.actions
         mean, logvar = memory.recognise_first(encoded[:, 0])
         noise = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         states = [memory.first_state(noise)]
-        cost = gaussian_log_density(noise, mean, logvar) - weight * gaussian_log_density(noise)
+        cost = entropy * gaussian_log_density(noise, mean, logvar) - prior * gaussian_log_density(noise)
         for t in range(1, self.horizon):
             mean, logvar = memory.recognise(states[-1], encoded[:, t], actions[:, t - 1])
             noise = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
             states.append(memory.transition(states[-1], actions[:, t - 1], noise))
-            cost = cost + gaussian_log_density(noise, mean, logvar) - weight * gaussian_log_density(noise)
+            cost = cost + entropy * gaussian_log_density(noise, mean, logvar) - prior * gaussian_log_density(noise)
         frames = batch.observations[:, : self.horizon].flatten(0, 1)
         decoded = decode(self.decoder, batch, torch.stack(states, 1).flatten(0, 1))
         errors = pixel_nll(decoded, frames, self.sigma or self.deviation())
-        return (cost + weight * errors.unflatten(0, (-1, self.horizon)).sum(1)) / self.horizon
+        return (cost + data * errors.unflatten(0, (-1, self.horizon)).sum(1)) / self.horizon

@@ -226,6 +226,18 @@ def test_factors_round_trip(cls, domain):
 
 
 @every_environment
+@every_domain
+def test_random_states_are_in_range_and_possible(cls, domain):
+    env = cls(obs_type="state", **domain)
+    rng = np.random.default_rng(1)
+    own = len(cls(obs_type="state").factors)
+    for _ in range(5):
+        state = env.sample_factors(rng).tolist()
+        assert all(f.low <= value <= f.high for f, value in zip(env.factors, state, strict=True) if f.tolerance < 1)
+        assert env._possible(state[:own])
+
+
+@every_environment
 def test_factors_have_names_of_their_own(cls):
     names = [factor.name for factor in cls(domain="randomised", distractors=2).factors]
     assert len(set(names)) == len(names)

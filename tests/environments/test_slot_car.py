@@ -21,6 +21,12 @@ def driven(before, after, track=TRACK):
     return math.remainder(after - before, math.tau) / math.tau * track.length
 
 
+def place(track, position):
+    """Where a car is, x and y, and its heading."""
+    (x, y, _), (*_, sin, cos) = track.pose(position)
+    return x, y, 2 * math.atan2(sin, cos)
+
+
 STRAIGHT = CORNERS[0][1] + 0.1
 BEFORE_CORNER = CORNERS[1][0] - 0.07
 IN_CORNER = CORNERS[1][0] + 0.05
@@ -28,7 +34,7 @@ IN_CORNER = CORNERS[1][0] + 0.05
 
 @pytest.mark.parametrize("track", [TRACK, OTHER_TRACK])
 def test_tracks_are_smooth_closed_curves(track):
-    x, y, heading = np.array([track.pose(angle) for angle in np.linspace(-math.pi, math.pi, 2001)]).T
+    x, y, heading = np.array([place(track, angle) for angle in np.linspace(-math.pi, math.pi, 2001)]).T
     step = track.length / 2000
     np.testing.assert_allclose(np.hypot(np.diff(x), np.diff(y)), step, rtol=2e-3)
     np.testing.assert_allclose(np.diff(x), step * np.cos(heading[:-1]), atol=0.02 * step)
@@ -40,7 +46,7 @@ def test_tracks_are_smooth_closed_curves(track):
 
 def test_two_corners_are_much_sharper_than_the_rest():
     angles = np.linspace(0, math.tau, 4001)
-    headings = [TRACK.pose(angle)[2] for angle in angles]
+    headings = [place(TRACK, angle)[2] for angle in angles]
     bends = [math.remainder(turn, math.tau) / (TRACK.length / 4000) for turn in np.diff(headings)]
     along = angles[:-1] / math.tau * TRACK.length
     sharp = np.any([(along > start) & (along < end - 0.001) for start, end in CORNERS], axis=0)
@@ -150,6 +156,6 @@ def test_cars_are_seen_where_they_are(position):
     image = env.observe([position, -position, 0, 0]).astype(int)
     x, y = env.get_factors()[2:]
     red, green = image[..., 0], image[..., 1]
-    for mask, (cx, cy) in ((green - red > 60, (x, y)), (red - green > 90, OTHER_TRACK.pose(-position)[:2])):
+    for mask, (cx, cy) in ((green - red > 60, (x, y)), (red - green > 90, place(OTHER_TRACK, -position)[:2])):
         assert mask.sum() >= 10
         assert np.argwhere(mask).mean(0) == pytest.approx([31.5 - cy * 43.7, 31.5 + cx * 43.7], abs=2)
