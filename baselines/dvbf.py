@@ -6,8 +6,9 @@ r"""Deep variational Bayes filter (Karl, Soelch, Bayer & van der Smagt 2017, 160
 
 Assumes dynamics that are a mixture of linear ones, driven by noise. The state is a function of noise and is never
 encoded from its own frame: reconstructions reach the encoder through the transition only, which therefore has to hold
-what a single frame does not show, such as velocity. The encoder is recurrent. c rises to 1 in training; without the
-annealing the noise is ignored, and where an environment is deterministic little of it is needed.
+what a single frame does not show, such as velocity. The encoder is recurrent. c anneals likelihood and prior in the
+paper; by default the divergence of the noise from its prior is annealed instead (`SequenceBound`), because an object
+of a few pixels is not found in much noise.
 """
 
 from dataclasses import dataclass

@@ -80,6 +80,9 @@ class VariationalFilter(Memory):
         self.recognition = mlp([2 * d + action_dim, hidden, hidden, 2 * d])
         self.first_noise = mlp([d, hidden, 2 * d])
         self.first_state = mlp([d, hidden, d])
+        with torch.no_grad():  # little noise to begin with, or nothing gets through it
+            for network in (self.recognition, self.first_noise):
+                network[-1].bias[d:] -= 4  # type: ignore[index, operator]
 
     def recognise_first(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance (B, d) of the noise behind the first frame."""
