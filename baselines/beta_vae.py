@@ -25,15 +25,17 @@ from srl_bench.registry import method
 class BetaVAE(Method):
     """Options: `beta` weighs the divergence after a linear warm-up; `sigma` is the decoder's noise (0: learned).
 
-    With a `capacity` in nats (25, say, with a beta of 100 or more) there is no warm-up: the capacity rises instead.
+    With a `capacity` in nats there is no warm-up: the capacity rises instead, and beta only has to be large enough to
+    keep the divergence there. A capacity of 0 is the plain method, for which a beta of 4 is usual; on scenes whose
+    objects are a few pixels it encodes nothing, so that it is not the default.
     """
 
-    beta: float = 4.0
+    beta: float = 1000.0
     sigma: float = 0.0
     warmup: float = 0.2
-    capacity: float = 0.0
+    capacity: float = 25.0
 
-    search: ClassVar[dict[str, Any]] = {"beta": (2.0, 20.0)}
+    search: ClassVar[dict[str, Any]] = {"beta": (100.0, 10000.0), "capacity": (10.0, 100.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction and weighted divergence."""

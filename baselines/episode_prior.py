@@ -23,10 +23,10 @@ from srl_bench.registry import method
 class EpisodePrior(Method):
     """Options: `weight` of the discriminator, `reversal` times its gradient is what the encoder works against."""
 
-    weight: float = 1.0
+    weight: float = 0.1
     reversal: float = 1.0
 
-    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 3.0)}
+    search: ClassVar[dict[str, Any]] = {"weight": (0.03, 1.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus the discriminator's reversed cross-entropy."""
