@@ -24,7 +24,8 @@ from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from sklearn.neural_network import MLPRegressor
 
 from srl_bench.metrics import common, knn_mse, trustworthiness
-from srl_bench.metrics.probes import ALPHAS, PROBES, make_task
+from srl_bench.metrics.probes import ALPHAS, PROBES
+from srl_bench.metrics.readout import make_task
 from srl_bench.registry import METRICS
 
 N_ROWS, N_DIMS, N_FACTORS, LENGTH = 10_000, 32, 8, 100
@@ -53,6 +54,7 @@ def world() -> dict[str, Any]:
         "roles": ["task"] * N_FACTORS,
         "names": [f"factor_{k}" for k in range(N_FACTORS)],
         "seed": 0,
+        "shared": True,
     }
 
 
@@ -104,7 +106,7 @@ def comparisons(data: dict[str, Any]) -> dict[str, tuple[Callable[[], object], C
             lambda: KNeighborsRegressor(10).fit(x[train], targets[train]).predict(x[test]),
         ),
         "tree probe": (lambda: PROBES["gbt"](task), peer_trees),
-        "network probe, 3 networks": (lambda: PROBES["mlp"](task), peer_networks),
+        "network probe, 3 networks": (lambda: PROBES["shared_mlp"](task), peer_networks),
     }
 
 

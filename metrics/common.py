@@ -97,10 +97,11 @@ def varying_factors(factors: NDArray) -> NDArray:
 
 
 def standardise(values: NDArray, rows: NDArray | slice = slice(None)) -> NDArray:
-    """Return `values` (N, d) with zero mean and unit deviation over `rows`; constant columns become zero."""
+    """Return `values` (N, d) with zero mean and unit deviation over `rows`; columns constant there become zero."""
     centred = values - values[rows].mean(axis=0)
     deviation = centred[rows].std(axis=0)
-    return centred / np.where(deviation > 0, deviation, np.inf)
+    rounding = 1e-15 * np.abs(values[rows]).max(axis=0, initial=0.0)
+    return centred / np.where(deviation > rounding, deviation, np.inf)
 
 
 def standardised_blocks(factors: NDArray, kinds: Sequence[str] | None = None) -> tuple[NDArray, NDArray]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.metrics.probes import PROBES, ProbeName, evaluate, make_task, probe_scores
+from srl_bench.metrics.probes import PROBES, ProbeName, probe_scores
+from srl_bench.metrics.readout import evaluate, make_task
 from srl_bench.registry import metric
 
 FRAMES = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)

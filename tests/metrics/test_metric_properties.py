@@ -219,6 +219,7 @@ CONTEXT = {
     "actions": np.random.default_rng(0).normal(size=(300, 2)),
     "rewards": np.random.default_rng(1).normal(size=300),
     "seed": 0,
+    "shared": True,
 }
 
 
