@@ -23,7 +23,7 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from sklearn.neural_network import MLPRegressor
 
-from srl_bench.metrics import common, knn_mse, trustworthiness
+from srl_bench.metrics import bounds, common, knn_mse, trustworthiness
 from srl_bench.metrics.probes import ALPHAS, PROBES
 from srl_bench.metrics.readout import make_task
 from srl_bench.registry import METRICS
@@ -125,8 +125,8 @@ def core_table(data: dict[str, Any]) -> dict[str, float]:
 
         def compute(item=item, states=states, factors=factors, needs=needs, other=other) -> None:  # type: ignore[no-untyped-def]
             item.function(states, factors, **needs)
-            common.ceiling(item.function, factors, needs.get("kinds"), **other)
-            common.floor(item.function, states, factors, item.shifts, **needs)
+            bounds.ceiling(item.function, factors, needs.get("kinds"), **other)
+            bounds.floor(item.function, states, factors, item.shifts, **needs)
 
         seconds[name] = cpu_seconds(compute)
     return seconds

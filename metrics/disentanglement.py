@@ -94,7 +94,7 @@ def mutual_information(
 ) -> Information:
     """Estimate I(z_j; y_k) by counting, on discretised active dimensions and varying factors.
 
-    `code_kinds` gives the kinds of the latents where these are factors themselves (see `common.ceiling`).
+    `code_kinds` gives the kinds of the latents where these are factors themselves (see `bounds.ceiling`).
     The estimate for independent variables is about (B - 1)^2 / (2 N_eff) above 0.
     """
     states, factors = common.check_inputs(states, factors)

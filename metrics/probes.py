@@ -118,9 +118,12 @@ def _r2(
     seed: int = 0,
 ) -> dict[str, float]:
     r2 = probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).r2
-    factors = np.asarray(factors)
+    factors = np.asarray(factors, dtype=np.float64)
+    labels = common.factor_names(factors, names)
+    for k in np.flatnonzero(np.isnan(r2) & common.varying_factors(factors)):
+        common.undefined(f"R^2 of {labels[k]}", "it is constant in the test rows")
     mean = common.nan_mean(np.maximum(r2[common.task_factors(factors, roles)], 0.0))
-    return common.summarise(r2, common.factor_names(factors, names), mean)
+    return common.summarise(r2, labels, mean)
 
 
 def _sums(probe: ProbeName) -> Callable[..., EpisodeSums]:

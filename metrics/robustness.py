@@ -13,7 +13,7 @@ from srl_bench.metrics import common
 from srl_bench.registry import metric
 
 
-@metric("irs", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
+@metric("irs", better="higher", range=(0.0, 1.0), needs=("kinds",))
 def irs(
     states: NDArray,
     factors: NDArray,

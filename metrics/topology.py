@@ -54,19 +54,20 @@ def rank_agreement(latents: NDArray, truth: NDArray, k: int, episodes: NDArray, 
     partners = check_partners(k, episodes)
     priority = np.random.default_rng(seed).permutation(n_rows)
     at_place = np.argsort(priority)
+    turned = np.lib.stride_tricks.sliding_window_view(np.tile(priority, 2), n_rows)
     intruders, missing, shared = np.zeros((3, n_rows))
     for start in range(0, n_rows, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, n_rows))
         own = episodes[rows, None] == episodes
-        tie = priority[(np.arange(n_rows) - rows[:, None]) % n_rows]  # another order for each row
+        tie = turned[n_rows - rows]  # another order for each row
         in_z, in_x = (_keys(points, rows, own, tie) for points in (latents, truth))
         excess = []
         for here, there in ((in_z, in_x), (in_x, in_z)):
             nearest = np.partition(here, k - 1, axis=1)[:, :k]
             columns = (at_place[nearest % n_rows] + rows[:, None]) % n_rows
             limits = np.take_along_axis(there, columns, axis=1)
-            rank = np.stack([np.count_nonzero(there <= limit[:, None], axis=1) for limit in limits.T])
-            excess.append(rank - k)
+            nearer = ((there <= limit[:, None]).view(np.uint8) for limit in limits.T)
+            excess.append(np.stack([part.sum(axis=1, dtype=np.uint32) for part in nearer]).astype(np.int64) - k)
         intruders[rows], missing[rows] = (np.maximum(beyond, 0).sum(axis=0) for beyond in excess)
         shared[rows] = (excess[0] <= 0).sum(axis=0)
     scale = 2 / (k * (2 * partners - 3 * k + 1))
@@ -80,10 +81,10 @@ def _keys(points: NDArray, rows: NDArray, own: NDArray, tie: NDArray) -> NDArray
     resolution = max(RESOLUTION, 4 * squares.max() * n / 4e18)  # so that integers suffice
     keys = squared_distances(points[rows], points)
     keys *= 1 / resolution
-    keys = np.maximum(np.rint(keys, out=keys), 0, out=keys).astype(np.int64)
+    keys = np.rint(keys, out=keys).astype(np.int64)
     keys *= n
     keys += tie
-    keys[own] = np.iinfo(np.int64).max
+    np.copyto(keys, np.iinfo(np.int64).max, where=own)
     return keys
 
 

@@ -2,7 +2,7 @@
 
 Probes are fitted on training episodes, chosen on validation episodes and reported on test episodes; all other
 metrics see test episodes only. Every value comes with its ceiling (the ground truth as the representation)
-and its floor (states paired with the wrong moments), computed on the same rows.
+its floor (states paired with the wrong moments), and what noise scores, computed on the same rows.
 
 Large data are thinned to evenly spaced rows, because neighbouring frames say the same; for metrics that need
 steps, to evenly spaced whole episodes.
@@ -21,7 +21,7 @@ import pandas as pd
 from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows
 from srl_bench.errors import DataError
-from srl_bench.metrics import common
+from srl_bench.metrics import bounds, common
 from srl_bench.metrics.resampling import MIN_EPISODES, limits, resampled_scores
 from srl_bench.progress import progress
 from srl_bench.registry import METRICS, Metric
@@ -78,9 +78,9 @@ def score_records(
 
     Returns:
         By name: value, low and high (95 % bootstrap interval over episodes, see `srl_bench.metrics.resampling`, NaN
-        for metrics without one and below five episodes), ceiling, floor, normalised = (value - floor) / (ceiling -
-        floor), better, range, version, n_rows and n_episodes (of the test split), skipped (constant factors),
-        warnings and seconds.
+        for metrics without one and below five episodes), ceiling, floor, noise (see `srl_bench.metrics.bounds`),
+        normalised = (value - floor) / (ceiling - floor), better, range, version, n_rows and n_episodes (of the test
+        split), skipped (constant factors), warnings and seconds.
 
     Raises:
         UnknownNameError: a metric is not registered.
@@ -197,8 +197,9 @@ def _score_one(
         values = _flatten(item.name, item.function(states, factors, **needs))
         kinds = needs.get("kinds")
         other = {name: value for name, value in needs.items() if name != "kinds"}
-        ceilings = _flatten(item.name, common.ceiling(item.function, factors, kinds, **other))
-        floors = _flatten(item.name, common.floor(item.function, states, factors, item.shifts, **needs))
+        ceilings = _flatten(item.name, bounds.ceiling(item.function, factors, kinds, **other))
+        floors = _flatten(item.name, bounds.floor(item.function, states, factors, item.shifts, **needs))
+        noise = _flatten(item.name, bounds.noise(item.function, states, factors, **needs))
     intervals = {} if episodes is None else _limits(item, values, states, factors, needs, episodes)
     seconds = time.perf_counter() - started
     n_episodes = len(np.unique(rollouts.episode_ids[test]))
@@ -214,6 +215,7 @@ def _score_one(
             "high": intervals.get(name, (float("nan"),) * 2)[1],
             "ceiling": ceilings[name],
             "floor": floors[name],
+            "noise": noise[name],
             "normalised": _normalise(value, floors[name], ceilings[name]),
             "better": item.better,
             "range": list(item.range),

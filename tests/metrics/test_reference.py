@@ -14,7 +14,7 @@ from reference_disentanglement import disentanglement_values
 from reference_geometry import control_values, geometry_values, probe_values
 from reference_statistics import statistics_values
 
-from srl_bench.metrics import common, disentanglement, gtc, knn_mse, knn_mse_norm, knn_skill, mig
+from srl_bench.metrics import bounds, common, disentanglement, gtc, knn_mse, knn_mse_norm, knn_skill, mig
 from srl_bench.metrics.disentanglement import dci_mi, mig_sup, modularity
 from srl_bench.metrics.importance import classifier_importance
 from srl_bench.metrics.neighbourhood import levels
@@ -61,7 +61,7 @@ def compute(data: dict[str, np.ndarray]) -> dict[str, object]:
         scores = gtc(states, factors, kinds=kinds, method=method)
         mine[f"{name}.mean"] = scores.pop("mean")
         mine[f"{name}.per_factor"] = np.array(list(scores.values()))[varying]
-    mine["floor.gtc.mean"] = common.floor(gtc, states, factors, kinds=kinds)["mean"]
+    mine["floor.gtc.mean"] = bounds.floor(gtc, states, factors, kinds=kinds)["mean"]
 
     for binning in ("width", "quantile"):
         options = {"kinds": kinds, "binning": binning}
@@ -74,12 +74,12 @@ def compute(data: dict[str, np.ndarray]) -> dict[str, object]:
     options = {"kinds": kinds, "binning": "width"}
     family = (mig, mig_sup, modularity)
     mine["ceiling.mi_family.width"] = [
-        *(common.ceiling(metric, factors, **options) for metric in family),
-        *common.ceiling(dci_mi, factors, **options).values(),
+        *(bounds.ceiling(metric, factors, **options) for metric in family),
+        *bounds.ceiling(dci_mi, factors, **options).values(),
     ]
     mine["floor.mi_family.width"] = [
-        *(common.floor(metric, states, factors, **options) for metric in family),
-        *common.floor(dci_mi, states, factors, **options).values(),
+        *(bounds.floor(metric, states, factors, **options) for metric in family),
+        *bounds.floor(dci_mi, states, factors, **options).values(),
     ]
 
     mine |= probe_values(data) | geometry_values(data) | control_values(data)
