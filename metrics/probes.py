@@ -92,7 +92,11 @@ def probe_scores(
     if probe not in PROBES:
         raise DataError(f"probe {probe!r} is unknown; use one of {', '.join(PROBES)}.")
     task = make_task(states, factors, split, kinds, seed)
-    return scores_of(_errors(probe, *task), task)
+    scores = scores_of(_errors(probe, *task), task)
+    unseen = np.isnan(scores.r2) & ~np.isnan(scores.mse)
+    if unseen.any():
+        common.undefined(f"R^2 of factors {np.flatnonzero(unseen).tolist()}", "they are constant in the test rows")
+    return scores
 
 
 def ridge_scores(
@@ -120,8 +124,6 @@ def _r2(
     r2 = probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).r2
     factors = np.asarray(factors, dtype=np.float64)
     labels = common.factor_names(factors, names)
-    for k in np.flatnonzero(np.isnan(r2) & common.varying_factors(factors)):
-        common.undefined(f"R^2 of {labels[k]}", "it is constant in the test rows")
     mean = common.nan_mean(np.maximum(r2[common.task_factors(factors, roles)], 0.0))
     return common.summarise(r2, labels, mean)
 
