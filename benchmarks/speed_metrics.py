@@ -23,8 +23,9 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
 from sklearn.neural_network import MLPRegressor
 
-from srl_bench.metrics import common, knn_mse, trustworthiness
-from srl_bench.metrics.probes import ALPHAS, PROBES, make_task
+from srl_bench.metrics import bounds, common, knn_mse, trustworthiness
+from srl_bench.metrics.probes import ALPHAS, PROBES
+from srl_bench.metrics.readout import make_task
 from srl_bench.registry import METRICS
 
 N_ROWS, N_DIMS, N_FACTORS, LENGTH = 10_000, 32, 8, 100
@@ -53,6 +54,7 @@ def world() -> dict[str, Any]:
         "roles": ["task"] * N_FACTORS,
         "names": [f"factor_{k}" for k in range(N_FACTORS)],
         "seed": 0,
+        "shared": True,
     }
 
 
@@ -104,7 +106,7 @@ def comparisons(data: dict[str, Any]) -> dict[str, tuple[Callable[[], object], C
             lambda: KNeighborsRegressor(10).fit(x[train], targets[train]).predict(x[test]),
         ),
         "tree probe": (lambda: PROBES["gbt"](task), peer_trees),
-        "network probe, 3 networks": (lambda: PROBES["mlp"](task), peer_networks),
+        "network probe, 3 networks": (lambda: PROBES["shared_mlp"](task), peer_networks),
     }
 
 
@@ -123,8 +125,8 @@ def core_table(data: dict[str, Any]) -> dict[str, float]:
 
         def compute(item=item, states=states, factors=factors, needs=needs, other=other) -> None:  # type: ignore[no-untyped-def]
             item.function(states, factors, **needs)
-            common.ceiling(item.function, factors, needs.get("kinds"), **other)
-            common.floor(item.function, states, factors, item.shifts, **needs)
+            bounds.ceiling(item.function, factors, needs.get("kinds"), **other)
+            bounds.floor(item.function, states, factors, item.shifts, **needs)
 
         seconds[name] = cpu_seconds(compute)
     return seconds

@@ -20,7 +20,7 @@ def sap_from_scores(scores: NDArray) -> float:
     return common.nan_mean(top_gap(scores))
 
 
-@metric("sap", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("sap", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def sap(states: NDArray, factors: NDArray, *, kinds: Sequence[str] | None = None) -> float:
     """Separated attribute predictability (Kumar et al. 2018, arXiv 1711.00848), for continuous factors.
 
@@ -35,10 +35,12 @@ def sap(states: NDArray, factors: NDArray, *, kinds: Sequence[str] | None = None
     states, factors = common.check_inputs(states, factors)
     states = states[:, common.active_dims(states)]
     if states.shape[1] == 1:
-        return float("nan")
+        return common.undefined("sap", "a single dimension is active")
     columns, owners = common.standardised_blocks(factors, kinds)
     squared = correlations(states, columns) ** 2  # (d, C)
     varying = np.flatnonzero(common.varying_factors(factors))
+    if not len(varying):
+        return common.undefined("sap", "no factor varies")
     scores = np.stack([squared[:, owners == k].mean(axis=1) for k in varying], axis=1)
     return sap_from_scores(scores)
 
@@ -153,4 +155,9 @@ def explicitness(
         "mean" over factors that vary, and one value per factor, NaN for a constant one.
     """
     scores = explicitness_scores(states, factors, split=split, kinds=kinds).test
-    return common.summarise(scores, common.factor_names(np.asarray(factors), names), common.nan_mean(scores))
+    labels = common.factor_names(np.asarray(factors), names)
+    varying = common.varying_factors(np.asarray(factors, dtype=np.float64))
+    for label, score in zip(labels, np.where(varying, scores, 0), strict=True):
+        if np.isnan(score):
+            common.undefined(f"explicitness.{label}", "no class occurs both in train rows and in some test rows")
+    return common.summarise(scores, labels, common.nan_mean(scores))

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
-from srl_bench.metrics.probes import ALPHAS, Task, probe, ridge_path, ridge_scores
+from srl_bench.metrics.learners import ridge_path
+from srl_bench.metrics.probes import ALPHAS, ridge_scores
+from srl_bench.metrics.readout import Task, probe
 from srl_bench.registry import metric
 
 FEATURES = 2 ** np.arange(1, 10)

@@ -1,14 +1,13 @@
-"""Shared machinery of the metrics: checks, standardised factors, bins, splits, ceiling and floor.
+"""Shared machinery of the metrics: checks, standardised factors, bins, splits.
 
 Notation: N rows, d latent dimensions, K factors, C factor columns after encoding (C >= K).
 """
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from srl_bench.errors import DataError
 from srl_bench.factors import encode_factors
 
 Binning = Literal["quantile", "width"]
-Score = float | dict[str, float]
 
 
 def check_inputs(states: NDArray, factors: NDArray) -> tuple[NDArray, NDArray]:
@@ -97,10 +95,11 @@ def varying_factors(factors: NDArray) -> NDArray:
 
 
 def standardise(values: NDArray, rows: NDArray | slice = slice(None)) -> NDArray:
-    """Return `values` (N, d) with zero mean and unit deviation over `rows`; constant columns become zero."""
+    """Return `values` (N, d) with zero mean and unit deviation over `rows`; columns constant there become zero."""
     centred = values - values[rows].mean(axis=0)
     deviation = centred[rows].std(axis=0)
-    return centred / np.where(deviation > 0, deviation, np.inf)
+    rounding = 1e-15 * np.abs(values[rows]).max(axis=0, initial=0.0)
+    return centred / np.where(deviation > rounding, deviation, np.inf)
 
 
 def standardised_blocks(factors: NDArray, kinds: Sequence[str] | None = None) -> tuple[NDArray, NDArray]:
@@ -263,40 +262,3 @@ def nan_mean(values: NDArray) -> float:
     """Return the mean of the entries that are not NaN; NaN if there is none."""
     values = np.asarray(values)[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
-
-
-def ceiling(
-    metric_function: Callable[..., Score], factors: NDArray, kinds: Sequence[str] | None = None, **needs: Any
-) -> Score:
-    """Score the ground truth itself: what a perfect encoder reaches on these rows.
-
-    The codes are the raw factor columns, whatever the look or the seed; a metric that takes `code_kinds` bins them
-    as it bins factors.
-    """
-    accepted = inspect.signature(metric_function).parameters
-    if "shifted_states" in needs:
-        needs["shifted_states"] = factors
-    if "other_states" in needs:
-        needs["other_states"] = [factors] * len(needs["other_states"])
-    for keyword in ("kinds", "code_kinds"):
-        if keyword in accepted:
-            needs[keyword] = kinds
-    return metric_function(factors, factors, **needs)
-
-
-def floor(
-    metric_function: Callable[..., Score], states: NDArray, factors: NDArray, shifts: int = 9, **needs: Any
-) -> Score:
-    """Score states paired with the wrong moments: what an uninformative encoder reaches on these rows.
-
-    Rows of `states` are shifted circularly by j / (shifts + 1) of the data, j = 1 ... shifts, against all
-    else, which keeps their autocorrelation; the scores are averaged, NaN left out. Rows have to be sorted by
-    episode and step.
-    """
-    offsets = [round(len(states) * j / (shifts + 1)) for j in range(1, shifts + 1)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scores = [metric_function(np.roll(states, offset, axis=0), factors, **needs) for offset in offsets]
-    if isinstance(scores[0], dict):
-        return {key: nan_mean(np.array([score[key] for score in scores])) for key in scores[0]}  # type: ignore[index]
-    return nan_mean(np.array(scores))

@@ -20,7 +20,7 @@ def correlations(a: NDArray, b: NDArray) -> NDArray:
     return np.clip(r, -1.0, 1.0)
 
 
-@metric("gtc", better="higher", range=(0.0, 1.0), needs=("kinds", "names"))
+@metric("gtc", better="higher", range=(0.0, 1.0), needs=("kinds", "names"), resample="rows")
 def gtc(
     states: NDArray,
     factors: NDArray,

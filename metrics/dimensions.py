@@ -27,7 +27,7 @@ def dims_for_variance(eigenvalues: NDArray, share: float) -> int:
     return int(np.searchsorted(held, share - 1e-12) + 1)
 
 
-@metric("dimension", better="neither", range=(0.0, np.inf), shifts=1)
+@metric("dimension", better="neither", range=(0.0, np.inf), shifts=1, resample="rows")
 def dimension(states: NDArray, factors: NDArray) -> dict[str, float]:
     """Effective dimension of the latents, by eigenvalues of their covariance and of their correlation matrix.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.common import Binning
+from srl_bench.metrics.memory import remembered
 from srl_bench.registry import metric
 
 
@@ -25,11 +26,15 @@ def top_gap(scores: NDArray) -> NDArray:
 
 def mig_from_information(information: NDArray, entropies: NDArray) -> float:
     """Return the mean over factors of the top-two gap of I (d, K) over dimensions, in units of H (K,)."""
+    if not len(entropies):
+        return common.undefined("mig", "no factor varies")
     return common.nan_mean(top_gap(information) / _positive(entropies))
 
 
 def mig_sup_from_information(information: NDArray, entropies: NDArray) -> float:
     """Return the mean over dimensions of the top-two gap of I / H over factors; 0 without dimensions."""
+    if not len(entropies):
+        return common.undefined("mig_sup", "no factor varies")
     gaps = top_gap((information / _positive(entropies)).T)
     return common.nan_mean(gaps) if len(gaps) else 0.0
 
@@ -37,6 +42,8 @@ def mig_sup_from_information(information: NDArray, entropies: NDArray) -> float:
 def modularity_from_information(information: NDArray) -> float:
     """Return the mean over dimensions of 1 - (squared I off the best factor) / ((K - 1) I_best^2)."""
     n_dims, n_factors = information.shape
+    if n_factors < 2:
+        return common.undefined("modularity", "fewer than two factors vary")
     if n_dims == 0:
         return 0.0
     squared = information**2
@@ -87,12 +94,20 @@ def mutual_information(
 ) -> Information:
     """Estimate I(z_j; y_k) by counting, on discretised active dimensions and varying factors.
 
-    `code_kinds` gives the kinds of the latents where these are factors themselves (see `common.ceiling`).
+    `code_kinds` gives the kinds of the latents where these are factors themselves (see `bounds.ceiling`).
     The estimate for independent variables is about (B - 1)^2 / (2 N_eff) above 0.
     """
-    # columns are what is worked on, so they should lie together in memory
-    states, factors = map(np.asfortranarray, common.check_inputs(states, factors))
+    states, factors = common.check_inputs(states, factors)
     code_kinds = common.factor_kinds(states, code_kinds)
+    return _counted(states, factors, common.factor_kinds(factors, kinds), binning, bins, code_kinds)
+
+
+@remembered
+def _counted(
+    states: NDArray, factors: NDArray, kinds: list[str], binning: Binning, bins: int, code_kinds: list[str]
+) -> Information:
+    # columns are what is worked on, so they should lie together in memory
+    states, factors = map(np.asfortranarray, (states, factors))
     active = np.flatnonzero(common.active_dims(states))
     codes = [common.discretise(states[:, j], code_kinds[j], binning, bins) for j in active]
     return information_between(codes, list(common.factor_labels(factors, kinds, binning, bins).T))
@@ -119,7 +134,7 @@ def _entropy(labels: NDArray) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-@metric("mig", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("mig", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def mig(
     states: NDArray,
     factors: NDArray,
@@ -149,7 +164,7 @@ def mig(
     )
 
 
-@metric("mig_sup", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("mig_sup", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def mig_sup(
     states: NDArray,
     factors: NDArray,
@@ -165,7 +180,7 @@ def mig_sup(
     )
 
 
-@metric("modularity", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("modularity", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def modularity(
     states: NDArray,
     factors: NDArray,
@@ -181,7 +196,7 @@ def modularity(
     )
 
 
-@metric("dci_mi", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("dci_mi", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def dci_mi(
     states: NDArray,
     factors: NDArray,
@@ -195,4 +210,14 @@ def dci_mi(
     information = mutual_information(
         states, factors, kinds=kinds, binning=binning, bins=bins, code_kinds=code_kinds
     ).information
-    return dict(zip("DC", dci_from_importance(information), strict=True))
+    return explained("dci_mi", dict(zip("DC", dci_from_importance(information), strict=True)), information)
+
+
+def explained(name: str, scores: dict[str, float], importance: NDArray) -> dict[str, float]:
+    """Return `scores`, and warn why D or C of an importance matrix (d, K) is NaN."""
+    n_dims, n_factors = importance.shape
+    for key, size, what in (("D", n_factors, "factors vary"), ("C", n_dims, "dimensions are active")):
+        if np.isnan(scores[key]):
+            reason = f"fewer than two {what}" if size < 2 else "the latents hold no information"
+            common.undefined(f"{name}.{key}", reason)
+    return scores

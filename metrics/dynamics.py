@@ -49,6 +49,7 @@ def transitions(episode_ids: NDArray, steps: NDArray, split: NDArray) -> tuple[N
     range=(-np.inf, 1.0),
     needs=("actions", "episode_ids", "steps", "split", "seed"),
     shifts=3,
+    resample="test",
 )
 def inverse(
     states: NDArray,

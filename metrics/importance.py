@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.metrics.disentanglement import dci_from_importance
+from srl_bench.metrics.disentanglement import dci_from_importance, explained
 from srl_bench.registry import metric
 
 Learner = Literal["boosting", "exact_boosting", "forest", "lasso"]
@@ -158,5 +158,5 @@ def dci(
     disentanglement, completeness = dci_from_importance(shares)
     if not informativeness >= 0.1:
         warnings.warn("DCI D and C are undefined: the latents inform the learner too little (I < 0.1)", stacklevel=2)
-        disentanglement = completeness = float("nan")
-    return {"D": disentanglement, "C": completeness, "I": informativeness}
+        return {"D": float("nan"), "C": float("nan"), "I": informativeness}
+    return explained("dci", {"D": disentanglement, "C": completeness, "I": informativeness}, shares)

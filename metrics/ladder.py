@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.memory import remembered
-from srl_bench.metrics.probes import ProbeScores, Task, evaluate, make_task, probe_scores, ridge
+from srl_bench.metrics.probes import probe_scores, ridge
+from srl_bench.metrics.readout import ProbeScores, Task, evaluate, make_task
 from srl_bench.registry import metric
 
 MAX_POLYNOMIAL_DIMS = 32
@@ -36,7 +37,7 @@ def ladder(
     """
     rungs = [
         probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).r2
-        for probe in ("ridge", "knn", "gbt", "mlp")
+        for probe in ("ridge", "knn", "gbt", "shared_mlp")
     ]
     task = make_task(states, factors, split, kinds)
     if task.x.shape[1] <= MAX_POLYNOMIAL_DIMS:

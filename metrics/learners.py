@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
+from srl_bench.metrics.memory import remembered
 from srl_bench.metrics.network import fit_networks
 
 Learner = Literal["ridge", "gbt", "mlp"]
@@ -36,7 +37,7 @@ def fit(learner: Learner, x: NDArray, y: NDArray, seed: int = 0) -> Model:
     scaled = (x - centre) / deviation
     offset = y.mean(axis=0)
     if learner == "ridge":
-        weights = ridge_path(scaled, y - offset, np.ones(1))[0]
+        weights = _ridge(scaled, y - offset)
         return lambda rows: (rows - centre) / deviation @ weights + offset
     if learner == "gbt":
         trees = [boosted_trees(scaled, column, seed) for column in y.T]
@@ -46,6 +47,11 @@ def fit(learner: Learner, x: NDArray, y: NDArray, seed: int = 0) -> Model:
         networks = fit_networks(scaled, (y - offset) / spread, seed)
         return lambda rows: networks((rows - centre) / deviation).mean(axis=0) * spread + offset
     raise DataError(f"learner {learner!r} is unknown; use 'ridge', 'gbt' or 'mlp'.")
+
+
+@remembered
+def _ridge(x: NDArray, y: NDArray) -> NDArray:
+    return ridge_path(x, y, np.ones(1))[0]
 
 
 def boosted_trees(x: NDArray, y: NDArray, seed: int = 0) -> Model:

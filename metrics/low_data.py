@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.metrics.probes import PROBES, ProbeName, evaluate, make_task, probe_scores
+from srl_bench.metrics.probes import PROBES, ProbeName, probe_scores
+from srl_bench.metrics.readout import evaluate, make_task
 from srl_bench.registry import metric
 
 FRAMES = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
@@ -53,7 +54,7 @@ def low_data_curve(
         raise DataError(f"mode {mode!r} must be 'frames', or 'episodes' with episode_ids.")
     known = FRAMES if mode == "frames" else EPISODES
     chosen = np.array([size for size in known if size <= len(units)] if sizes is None else sizes)
-    if not len(chosen) or chosen.min() < 1 or chosen.max() > len(units):
+    if len(chosen) and (chosen.min() < 1 or chosen.max() > len(units)):
         raise DataError(f"sizes {chosen.tolist()} must lie between 1 and the {len(units)} train {mode} there are.")
 
     random = np.random.default_rng(seed)
@@ -122,6 +123,8 @@ def lowdata_auc(
         sizes=sizes,
         seed=seed,
     )
+    if not len(n):
+        return {"mean": common.undefined("lowdata_auc", f"there are fewer than {FRAMES[0]} train frames")}
     log_n = np.log10(n)
     area = np.trapezoid(r2, log_n) / (log_n[-1] - log_n[0]) if len(n) > 1 else r2[0]
     return common.summarise(r2, [f"n{size}" for size in n], float(area))
@@ -154,5 +157,7 @@ def eps_sample_complexity(
     goal = common.nan_mean(np.maximum(trees[common.task_factors(np.asarray(factors), roles)], 0.0))
     if not goal > 0:
         return common.undefined("eps_sample_complexity", "trees learn nothing from all train rows")
+    if not len(sizes):
+        return common.undefined("eps_sample_complexity", f"there are fewer than {FRAMES[0]} train frames")
     reached = sizes[r2 >= share * goal]
     return float(reached.min()) if len(reached) else float("inf")

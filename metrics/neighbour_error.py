@@ -43,6 +43,7 @@ def random_level(
     return squares + (others[:, 1] - 2 * (targets * others[:, 2:]).sum(axis=1)) / others[:, 0]
 
 
+@remembered
 def neighbour_error(
     points: NDArray,
     targets: NDArray,
@@ -57,7 +58,7 @@ def neighbour_error(
 
     Constant points give the random level. If fewer than half of the points are distinct (codebooks, repeated
     frames), the result is the expected value over random choices among equally near rows; with a `gap` (see
-    `random_level`) one random choice.
+    `random_level`) one random choice. The metrics of one table repeat a few long searches.
     """
     episodes = episode_labels(len(points), episode_ids)
     in_time = gap is not None and steps is not None
@@ -80,21 +81,6 @@ def neighbour_error(
         part = slice(start, start + QUERIES_AT_ONCE)
         error[part] = ((targets[found[part]] - targets[queries[part], None]) ** 2).sum(axis=2).mean(axis=1)
     return error
-
-
-@remembered
-def mean_neighbour_error(
-    points: NDArray,
-    targets: NDArray,
-    k: int,
-    episodes: NDArray,
-    queries: NDArray,
-    seed: int,
-    steps: NDArray | None,
-    gap: int | None,
-) -> float:
-    """Return the mean of `neighbour_error`; the metrics of one table repeat a few long searches."""
-    return float(neighbour_error(points, targets, k, episodes, queries, seed, steps, gap).mean())
 
 
 def _tied_error(

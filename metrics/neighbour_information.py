@@ -99,8 +99,9 @@ def normalised_information(
         levels = [np.unique(column, return_inverse=True)[1] for column in codes.T]
         counted = information_between(levels, list(labels.T))
         return NormalisedInformation((counted.information / counted.entropies).T, active)
-    # ties, as of a code with few values, would leave no room between neighbours
-    codes = codes + JITTER * np.random.default_rng(0).normal(size=codes.shape)
+    # ties, as of a code with few values, would leave no room between neighbours; the noise is that of scikit-learn
+    noise = np.random.RandomState(0).standard_normal(size=codes.shape)
+    codes = codes + JITTER * np.maximum(1, np.abs(codes).mean(axis=0)) * noise
     entropies = information_between([], list(labels.T)).entropies
     information = [[nearest_information(code, label) for code in codes.T] for label in labels.T]
     return NormalisedInformation(
@@ -186,4 +187,8 @@ def infomec(
         split = common.check_split(split, len(states))
         judged = [linear_explicitness(x, label, split == 0, split == 2, 1.0) for label in labels.T if active.any()]
         scores["E_test"] = common.nan_mean(np.array(judged))
+    for name, score in scores.items():
+        if np.isnan(score):
+            size = f"{active.sum()} dimensions are active and {labels.shape[1]} factors vary"
+            common.undefined(f"infomec.{name}", size)
     return scores

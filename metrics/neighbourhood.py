@@ -6,30 +6,35 @@ episode are no neighbours by default: time alone makes them alike, with any enco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.metrics.neighbour_error import mean_neighbour_error, random_level
+from srl_bench.metrics.neighbour_error import neighbour_error, random_level
+from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
 from srl_bench.metrics.search import episode_labels
 from srl_bench.registry import metric
 
 Latent = Literal["raw", "zstd"]
+N_QUERIES = 10_000  # more cost time and hardly change a mean
+
+
+NEEDS = ("episode_ids", "kinds", "roles", "seed")
 
 
 class Levels(NamedTuple):
-    """Mean squared neighbour distances (in factor space) of the latents, of the true state, and of chance."""
+    """Squared neighbour distances in factor space by latents, by the true state, and by chance: (Q,), or a mean."""
 
-    latent: float
-    oracle: float
-    chance: float
+    latent: Any
+    oracle: Any
+    chance: Any
 
 
-def levels(
+def levels_by_query(
     states: NDArray,
     factors: NDArray,
     *,
@@ -42,11 +47,11 @@ def levels(
     factor_scale: Literal["raw", "std"] = "std",
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    n_queries: int | None = None,
+    n_queries: int | None = N_QUERIES,
     seed: int = 0,
     with_oracle: bool = True,
-) -> Levels:
-    """Return the three levels that the metrics of this module are made of; arguments as in `knn_mse`."""
+) -> tuple[NDArray, Levels]:
+    """Return rows (Q,) and, for each of them, the three levels that the metrics here are made of; see `knn_mse`."""
     states, factors = common.check_inputs(states, factors)
     if latent not in ("raw", "zstd") or factor_scale not in ("raw", "std"):
         raise DataError(f"latent {latent!r} or factor_scale {factor_scale!r} is unknown; use 'raw', 'zstd' or 'std'.")
@@ -67,16 +72,43 @@ def levels(
     points = states[:, common.active_dims(states)]
     if latent == "zstd":
         points = common.standardise(points)
-    return Levels(
-        latent=mean_neighbour_error(points, targets, k, episodes, queries, seed, steps, exclude_steps),
-        oracle=mean_neighbour_error(truth, targets, k, episodes, queries, seed, steps, exclude_steps)
-        if with_oracle
-        else np.nan,
-        chance=float(random_level(targets, episodes, steps, exclude_steps)[queries].mean()),
+    oracle = np.full(len(queries), np.nan)
+    if with_oracle:
+        oracle = neighbour_error(truth, targets, k, episodes, queries, seed, steps, exclude_steps)
+    return queries, Levels(
+        latent=neighbour_error(points, targets, k, episodes, queries, seed, steps, exclude_steps),
+        oracle=oracle,
+        chance=random_level(targets, episodes, steps, exclude_steps)[queries],
     )
 
 
-@metric("knn_mse", better="lower", range=(0.0, np.inf), needs=("episode_ids", "kinds", "roles", "seed"))
+def levels(states: NDArray, factors: NDArray, **options: Any) -> Levels:
+    """Return the means of `levels_by_query`."""
+    return Levels(*(float(level.mean()) for level in levels_by_query(states, factors, **options)[1]))
+
+
+def _error(found: Levels) -> Any:
+    return found.latent
+
+
+def _share(found: Levels) -> Any:
+    return found.latent / found.chance
+
+
+def _skill(found: Levels) -> Any:
+    return (found.chance - found.latent) / (found.chance - found.oracle)
+
+
+def _sums(score: Callable[[Levels], NDArray]) -> Callable[..., EpisodeSums]:
+    def sums(states: NDArray, factors: NDArray, *, episode_ids: NDArray, **options: Any) -> EpisodeSums:
+        rows, found = levels_by_query(states, factors, episode_ids=episode_ids, with_oracle=score is _skill, **options)
+        table = sums_by_episode(np.stack(found, axis=1), np.asarray(episode_ids)[rows])
+        return EpisodeSums(table, lambda total: {"mean": score(Levels(*(total[:, 1:] / total[:, :1]).T))})
+
+    return sums
+
+
+@metric("knn_mse", better="lower", range=(0.0, np.inf), needs=NEEDS, resample=_sums(_error))
 def knn_mse(
     states: NDArray,
     factors: NDArray,
@@ -90,7 +122,7 @@ def knn_mse(
     factor_scale: Literal["raw", "std"] = "std",
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    n_queries: int | None = None,
+    n_queries: int | None = N_QUERIES,
     seed: int = 0,
 ) -> float:
     """KNN-MSE (Lesort et al. 2017, arXiv 1709.05185): true distance of the k nearest latent neighbours.
@@ -110,7 +142,7 @@ def knn_mse(
         factor_scale: "std" gives each factor unit variance, "raw" keeps its unit.
         kinds: K entries of "continuous", "angular" or "categorical".
         roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
-        n_queries: number of rows (5,000 or more advised) to search for among all; all by default.
+        n_queries: number of rows, drawn at random, whose neighbours are looked for among all; None for all of them.
         seed: seed of the queries and of the order of ties.
     """
     return levels(
@@ -131,7 +163,7 @@ def knn_mse(
     ).latent
 
 
-@metric("knn_mse_norm", better="lower", range=(0.0, np.inf), needs=("episode_ids", "kinds", "roles", "seed"))
+@metric("knn_mse_norm", better="lower", range=(0.0, np.inf), needs=NEEDS, resample=_sums(_share))
 def knn_mse_norm(
     states: NDArray,
     factors: NDArray,
@@ -144,7 +176,7 @@ def knn_mse_norm(
     latent: Latent = "zstd",
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    n_queries: int | None = None,
+    n_queries: int | None = N_QUERIES,
     seed: int = 0,
 ) -> float:
     """KNN-MSE as a share of its exact value for random neighbours: 0 perfect, 1 random, above 1 aliasing.
@@ -168,10 +200,10 @@ def knn_mse_norm(
     )
     if not found.chance > 0:
         return common.undefined("knn_mse_norm", "no task factor varies")
-    return found.latent / found.chance
+    return _share(found)
 
 
-@metric("knn_skill", better="higher", range=(-np.inf, np.inf), needs=("episode_ids", "kinds", "roles", "seed"))
+@metric("knn_skill", better="higher", range=(-np.inf, np.inf), needs=NEEDS, resample=_sums(_skill))
 def knn_skill(
     states: NDArray,
     factors: NDArray,
@@ -184,7 +216,7 @@ def knn_skill(
     latent: Latent = "zstd",
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    n_queries: int | None = None,
+    n_queries: int | None = N_QUERIES,
     seed: int = 0,
 ) -> float:
     """KNN-MSE on the scale where random neighbours score 0 and neighbours in the true state score 1.
@@ -208,4 +240,4 @@ def knn_skill(
     )
     if found.chance - found.oracle <= 0.05 * found.chance:
         return common.undefined("knn_skill", "neighbours in the true state are no nearer than chance")
-    return (found.chance - found.latent) / (found.chance - found.oracle)
+    return _skill(found)

@@ -24,22 +24,24 @@ def fit_networks(
     """Fit S networks with two hidden layers of ReLU units and return them as (n, d) -> (S, n, C).
 
     They are trained at once as batched matrices, with the backward pass and Adam (Kingma & Ba 2015) written out.
-    The global random state stays as it is.
+    Initial weights and batches are those of scikit-learn's MLPRegressor with the seeds `seed`, `seed` + 1, ..., whose
+    fits these are but for rounding. The global random state stays as it is.
 
     Args:
         inputs: (n, d) values of about unit variance.
         targets: (n, C) values of about unit variance.
-        seed: seed of initial weights and batches.
+        seed: seed of the first network's weights and batches.
         n_nets: number S of networks.
         width: units per hidden layer.
         learning_rate: step size of Adam.
         batch_size: rows per step.
         epochs: passes over the rows.
-        weight_decay: penalty on squared weights, as part of the gradient.
+        weight_decay: penalty on half the squared weights, as a share of a row's loss in a batch.
     """
     import torch
+    from sklearn.utils import shuffle
 
-    random = torch.Generator().manual_seed(seed)
+    randoms = [np.random.RandomState(seed + net) for net in range(n_nets)]
     x, y = (torch.as_tensor(np.ascontiguousarray(part), dtype=torch.float32) for part in (inputs, targets))
     sizes = [x.shape[1], width, width, y.shape[1]]
     shapes = [shape for a, b in pairwise(sizes) for shape in ((n_nets, a, b), (n_nets, 1, b))]
@@ -49,9 +51,13 @@ def fit_networks(
     gw1, gb1, gw2, gb2, gw3, gb3 = (
         part.view(shape) for part, shape in zip(gradient.split(numbers), shapes, strict=True)
     )
-    for weight in (w1, w2, w3):
-        limit = (6 / (weight.shape[1] + weight.shape[2])) ** 0.5
-        weight.uniform_(-limit, limit, generator=random)
+    decay = torch.zeros_like(theta)
+    for weight, bias, shrunk in zip((w1, w2, w3), (b1, b2, b3), decay.split(numbers)[::2], strict=True):
+        shrunk.fill_(weight_decay)
+        limit = (6 / sum(weight.shape[1:])) ** 0.5
+        for net, random in enumerate(randoms):
+            for part in (weight[net], bias[net]):
+                part.copy_(torch.as_tensor(random.uniform(-limit, limit, tuple(part.shape))))
 
     def forward(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         hidden = torch.baddbmm(b1, rows, w1).relu_()
@@ -59,9 +65,12 @@ def fit_networks(
         return hidden, hidden2, torch.baddbmm(b3, hidden2, w3)
 
     step = 0
+    orders = np.tile(np.arange(len(x)), (n_nets, 1))
     with torch.no_grad():
         for _ in range(epochs):
-            order = torch.stack([torch.randperm(len(x), generator=random) for _ in range(n_nets)])
+            for net, random in enumerate(randoms):
+                orders[net] = shuffle(orders[net], random_state=random)
+            order = torch.as_tensor(orders)
             shuffled_x, shuffled_y = x[order], y[order]  # (S, n, d), (S, n, C)
             for start in range(0, len(x), batch_size):
                 xb, yb = shuffled_x[:, start : start + batch_size], shuffled_y[:, start : start + batch_size]
@@ -77,11 +86,11 @@ def fit_networks(
                 torch.sum(error, 1, keepdim=True, out=gb1)
 
                 step += 1
-                gradient.add_(theta, alpha=weight_decay)
+                gradient.addcmul_(theta, decay, value=1 / yb.shape[1])
                 first.lerp_(gradient, 0.1)
                 second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-                scale = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
-                theta.addcdiv_(first, scale, value=-learning_rate / (1 - 0.9**step))
+                rate = learning_rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+                theta.addcdiv_(first, second.sqrt().add_(1e-8), value=-rate)
 
     def predict(rows: NDArray) -> NDArray:
         with torch.no_grad():

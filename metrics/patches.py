@@ -61,7 +61,12 @@ def nasim(truth: NDArray, latents: NDArray, max_iterations: int = 500, tolerance
 
 @remembered
 def misfits(latents: NDArray, truth: NDArray, k: int, episodes: NDArray) -> NDArray:
-    """Return (2,) mean misfit of 100 patches of k + 1 rows, and misfit of 200 landmarks; NaN if `truth` is constant."""
+    """Return (2,) mean misfit of 100 patches of k + 1 rows, and misfit of 200 landmarks.
+
+    NaN if `truth` is constant, or k = 0, which stands for patches that other episodes have too few rows for.
+    """
+    if k == 0:
+        return np.full(2, np.nan)
     centres = common.spread_rows(len(truth), N_PATCHES)
     neighbours, _ = nearest(truth, k, episodes, centres)
     patches = np.column_stack([centres, neighbours])
@@ -85,9 +90,12 @@ def _prepared(
     states, factors = common.check_inputs(states, factors)
     truth = common.task_columns(factors, kinds, roles)
     latents = common.standardise(states[:, common.active_dims(states)])
+    episodes = episode_labels(len(states), episode_ids)
     if k is None:
         k = max(30, 4 * max(latents.shape[1], truth.shape[1]))
-    return latents, truth, k, episode_labels(len(states), episode_ids)
+        if k > len(states) - np.bincount(episodes).max():
+            k = 0
+    return latents, truth, k, episodes
 
 
 @metric("nieqa", better="lower", range=(0.0, 1.0), needs=("episode_ids", "kinds", "roles"), shifts=1, core=False)
@@ -141,5 +149,5 @@ def nieqa_skill(
 
 def _named(name: str, values: NDArray) -> dict[str, float]:
     if np.isnan(values).any():
-        common.undefined(name, "the task factors do not vary within any patch")
+        common.undefined(name, "patches are larger than the data, or the task factors do not vary within any")
     return dict(zip(("local", "global"), map(float, values), strict=True))

@@ -21,7 +21,14 @@ def check_rewards(rewards: NDArray, n_rows: int) -> NDArray:
     return rewards
 
 
-@metric("reward", better="higher", range=(-np.inf, 1.0), needs=("rewards", "actions", "split", "seed"), shifts=3)
+@metric(
+    "reward",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=("rewards", "actions", "split", "seed"),
+    shifts=3,
+    resample="test",
+)
 def reward(
     states: NDArray,
     factors: NDArray,
@@ -95,7 +102,12 @@ def discounted_returns(
 
 
 @metric(
-    "value", better="higher", range=(-np.inf, 1.0), needs=("rewards", "episode_ids", "steps", "split", "seed"), shifts=3
+    "value",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=("rewards", "episode_ids", "steps", "split", "seed"),
+    shifts=3,
+    resample="test",
 )
 def value(
     states: NDArray,

@@ -44,7 +44,7 @@ def irs(
     states = common.standardise(states) if latent == "zstd" else states
     labels = common.factor_labels(factors, kinds, "width", bins)
     if states.shape[1] == 0 or labels.shape[1] == 0:
-        return float("nan")
+        return common.undefined("irs", "the representation or every factor is constant")
     largest = np.abs(states - states.mean(axis=0)).max(axis=0)
     deviation = np.stack([_deviation(states, label, quantile) for label in labels.T])  # (K, d)
     best = (1 - deviation / largest).max(axis=0)

@@ -124,7 +124,7 @@ def factor_vae_from_labels(
     """Return the FactorVAE score of states (N, d) under labels (N, K); see `factor_vae` and the module."""
     x, pools = _prepare(states, labels, episode_ids, batch)
     if not pools:
-        return float("nan")
+        return common.undefined("factor_vae", "no factor has a value that two rows share")
     if x.shape[1] == 0:
         return 1 / len(pools)
     random = np.random.default_rng(seed)
@@ -162,7 +162,7 @@ def beta_vae_from_labels(
     """Return the beta-VAE score of states (N, d) under labels (N, K); see `beta_vae` and the module."""
     x, pools = _prepare(states, labels, episode_ids, 2)
     if not pools:
-        return float("nan")
+        return common.undefined("beta_vae", "no factor has a value that two rows share")
     if x.shape[1] == 0 or len(pools) == 1:
         return 1 / len(pools)
     random = np.random.default_rng(seed)

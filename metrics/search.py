@@ -58,7 +58,7 @@ def nearest(
             candidates, far = search(z, pool[outer], min(k, len(outer)))
             candidates = outer[candidates]
             if len(group) > 1:
-                squares = _squared_distances(z, pool[inner])
+                squares = squared_distances(z, pool[inner])
                 squares[episodes[queries[members], None] == owner[inner]] = np.inf
                 near, squares = _smallest(squares, min(k, len(inner)))
                 candidates = np.hstack([candidates, inner[near]])
@@ -156,7 +156,7 @@ def _best(candidates: NDArray, distance: NDArray, k: int) -> tuple[NDArray, NDAr
     return np.take_along_axis(candidates, order, axis=1), np.take_along_axis(distance, order, axis=1)
 
 
-def _squared_distances(a: NDArray, b: NDArray) -> NDArray:
+def squared_distances(a: NDArray, b: NDArray) -> NDArray:
     """Return |a|^2 - 2 a.b + |b|^2 as one matrix product."""
     left = np.column_stack([a, (a**2).sum(axis=1), np.ones(len(a))])
     return left @ np.column_stack([-2 * b, np.ones(len(b)), (b**2).sum(axis=1)]).T

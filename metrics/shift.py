@@ -26,7 +26,7 @@ def _paired(states: NDArray, shifted_states: NDArray) -> tuple[NDArray, NDArray]
     return states[:, active], shifted_states[:, active]
 
 
-@metric("paired_ratio", better="lower", range=(0.0, np.inf), needs=("shifted_states",))
+@metric("paired_ratio", better="lower", range=(0.0, np.inf), needs=("shifted_states",), resample="rows")
 def paired_ratio(states: NDArray, factors: NDArray | None = None, *, shifted_states: NDArray) -> float:
     """How far a new look moves a state: mean |z - z'|^2 / (2 tr Cov z).
 
@@ -40,7 +40,9 @@ def paired_ratio(states: NDArray, factors: NDArray | None = None, *, shifted_sta
     """
     z, other = _paired(states, shifted_states)
     spread = z.var(axis=0, ddof=1).sum()
-    return float(((z - other) ** 2).sum(axis=1).mean() / (2 * spread)) if spread > 0 else float("nan")
+    if not spread > 0:
+        return common.undefined("paired_ratio", "the representation is constant")
+    return float(((z - other) ** 2).sum(axis=1).mean() / (2 * spread))
 
 
 @metric("retrieval", better="higher", range=(0.0, 1.0), needs=("shifted_states", "split"))

@@ -47,7 +47,7 @@ def rsa(
     return float(np.corrcoef(rankdata(pdist(latents)), rankdata(pdist(truth)))[0, 1])
 
 
-@metric("linear_cka", better="higher", range=(0.0, 1.0), needs=("kinds", "roles"))
+@metric("linear_cka", better="higher", range=(0.0, 1.0), needs=("kinds", "roles"), resample="rows")
 def linear_cka(
     states: NDArray, factors: NDArray, *, kinds: Sequence[str] | None = None, roles: Sequence[str] | None = None
 ) -> float:

@@ -26,7 +26,14 @@ def temporal_variation(points: NDArray, transitions: NDArray) -> float:
     return float(moved.mean() / (2 * total)) if total > 0 else float("nan")
 
 
-@metric("smoothness", better="neither", range=(0.0, np.inf), needs=("episode_ids", "steps", "kinds", "roles"), shifts=1)
+@metric(
+    "smoothness",
+    better="neither",
+    range=(0.0, np.inf),
+    needs=("episode_ids", "steps", "kinds", "roles"),
+    shifts=1,
+    resample="rows",
+)
 def smoothness(
     states: NDArray,
     factors: NDArray,

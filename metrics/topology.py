@@ -6,7 +6,7 @@ same in both spaces, so that a copy of the truth is perfect whatever its ties, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,21 +15,32 @@ from numpy.typing import NDArray
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
 from srl_bench.metrics.memory import remembered
-from srl_bench.metrics.search import episode_labels
+from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
+from srl_bench.metrics.search import episode_labels, squared_distances
 from srl_bench.registry import metric
 
 ROWS_AT_ONCE = 256
-RESOLUTION = 1e-9  # distances of standardised points that differ by less are equal up to rounding
-FARTHEST = 1e12
+RESOLUTION = 1e-11  # squared distances of standardised points that differ by less are equal up to rounding
 NEEDS = ("episode_ids", "kinds", "roles", "seed")
 
 
 class Ranks(NamedTuple):
-    """Trustworthiness, continuity and shared neighbours, all in [0, 1]."""
+    """Trustworthiness, continuity and shared neighbours of each row (n,); their means are in [0, 1]."""
 
-    trustworthiness: float
-    continuity: float
-    overlap: float
+    trustworthiness: NDArray
+    continuity: NDArray
+    overlap: NDArray
+
+
+def check_partners(k: int, episodes: NDArray) -> NDArray:
+    """Return (n,) how many rows are of other episodes; raise `DataError` unless k is below half of that."""
+    partners = len(episodes) - np.bincount(episodes)[episodes]
+    if not 1 <= k < partners.min() / 2:
+        raise DataError(
+            f"k = {k} neighbours are impossible: k must be at least 1 and less than half of the {partners.min()} "
+            "rows of other episodes. Lower k or record more episodes."
+        )
+    return partners
 
 
 @remembered
@@ -40,73 +51,97 @@ def rank_agreement(latents: NDArray, truth: NDArray, k: int, episodes: NDArray, 
         DataError: k is not between 1 and half of the partners of each row.
     """
     n_rows = len(latents)
-    partners = n_rows - np.bincount(episodes)[episodes]
-    if not 1 <= k < partners.min() / 2:
-        raise DataError(
-            f"k = {k} neighbours are impossible: k must be at least 1 and less than half of the {partners.min()} "
-            "rows of other episodes. Lower k or record more episodes."
-        )
+    partners = check_partners(k, episodes)
     priority = np.random.default_rng(seed).permutation(n_rows)
+    at_place = np.argsort(priority)
+    turned = np.lib.stride_tricks.sliding_window_view(np.tile(priority, 2), n_rows)
     intruders, missing, shared = np.zeros((3, n_rows))
     for start in range(0, n_rows, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, n_rows))
         own = episodes[rows, None] == episodes
-        order_z, order_x = (_order(points, rows, own, priority) for points in (latents, truth))
-        rank_z, rank_x = (_inverse(order) for order in (order_z, order_x))  # 0 is the nearest
-        excess_x = np.take_along_axis(rank_x, order_z[:, :k], axis=1) + 1 - k
-        excess_z = np.take_along_axis(rank_z, order_x[:, :k], axis=1) + 1 - k
-        intruders[rows] = np.maximum(excess_x, 0).sum(axis=1)
-        missing[rows] = np.maximum(excess_z, 0).sum(axis=1)
-        shared[rows] = (excess_x <= 0).sum(axis=1)
+        tie = turned[n_rows - rows]  # another order for each row
+        in_z, in_x = (_keys(points, rows, own, tie) for points in (latents, truth))
+        excess = []
+        for here, there in ((in_z, in_x), (in_x, in_z)):
+            nearest = np.partition(here, k - 1, axis=1)[:, :k]
+            columns = (at_place[nearest % n_rows] + rows[:, None]) % n_rows
+            limits = np.take_along_axis(there, columns, axis=1)
+            nearer = ((there <= limit[:, None]).view(np.uint8) for limit in limits.T)
+            excess.append(np.stack([part.sum(axis=1, dtype=np.uint32) for part in nearer]).astype(np.int64) - k)
+        intruders[rows], missing[rows] = (np.maximum(beyond, 0).sum(axis=0) for beyond in excess)
+        shared[rows] = (excess[0] <= 0).sum(axis=0)
     scale = 2 / (k * (2 * partners - 3 * k + 1))
-    return Ranks(
-        trustworthiness=float(1 - (scale * intruders).mean()),
-        continuity=float(1 - (scale * missing).mean()),
-        overlap=float(shared.mean() / k),
-    )
+    return Ranks(1 - scale * intruders, 1 - scale * missing, shared / k)
 
 
-def _order(points: NDArray, rows: NDArray, own: NDArray, priority: NDArray) -> NDArray:
-    """Return (q, n) row indices by distance from each of `rows`, those of its own episode last."""
-    from scipy.spatial.distance import cdist
-
+def _keys(points: NDArray, rows: NDArray, own: NDArray, tie: NDArray) -> NDArray:
+    """Return (q, n) integers that order partners of each of `rows` by distance and then by `tie`, its own rows last."""
+    squares = (points**2).sum(axis=1)
     n = len(points)
-    tie = priority[(np.arange(n) - rows[:, None]) % n]  # another order for each row
-    # One integer per partner holds distance and priority: a plain sort is ten times as fast as a stable argsort.
-    keys = np.rint(np.minimum(cdist(points[rows], points) / RESOLUTION, FARTHEST)).astype(np.int64) * n + tie
-    keys[own] += (int(FARTHEST) + 1) * n
-    keys.sort(axis=1)
-    return (np.argsort(priority)[keys % n] + rows[:, None]) % n
+    resolution = max(RESOLUTION, 4 * squares.max() * n / 4e18)  # so that integers suffice
+    keys = squared_distances(points[rows], points)
+    keys *= 1 / resolution
+    keys = np.rint(keys, out=keys).astype(np.int64)
+    keys *= n
+    keys += tie
+    np.copyto(keys, np.iinfo(np.int64).max, where=own)
+    return keys
 
 
-def _inverse(order: NDArray) -> NDArray:
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(order.shape[1])[None], axis=1)
-    return rank
-
-
-def _ranks(
-    name: str,
+def _points(
     states: NDArray,
     factors: NDArray,
-    k: int,
-    episode_ids: NDArray | None,
     kinds: Sequence[str] | None,
     roles: Sequence[str] | None,
     rows: NDArray | None,
     max_rows: int,
-    seed: int,
-) -> Ranks:
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the rows to compare (n,), and their standardised latents (n, d) and task factors (n, C)."""
     states, factors = common.check_inputs(states, factors)
     truth = common.task_columns(factors, kinds, roles)
-    if not truth.any():
-        return Ranks(*[common.undefined(name, "no task factor varies")] * 3)
     latents = common.standardise(states * common.active_dims(states))
     rows = common.spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
-    return rank_agreement(latents[rows], truth[rows], k, episode_labels(len(states), episode_ids)[rows], seed)
+    return rows, latents[rows], truth[rows]
 
 
-@metric("trustworthiness", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3)
+def _mean_rank(
+    name: str, points: tuple[NDArray, NDArray, NDArray], k: int, episode_ids: NDArray | None, n_rows: int, seed: int
+) -> float:
+    rows, latents, truth = points
+    episodes = episode_labels(n_rows, episode_ids)[rows]
+    if not truth.any():
+        return common.undefined(name, "no task factor varies")
+    if episode_ids is None and name != "overlap" and latents.any():
+        from sklearn.manifold import trustworthiness as scikit_learn
+
+        check_partners(k, episodes)
+        pair = (truth, latents) if name == "trustworthiness" else (latents, truth)
+        return float(scikit_learn(*pair, n_neighbors=k))
+    return float(getattr(rank_agreement(latents, truth, k, episodes, seed), name).mean())
+
+
+def _sums(name: str) -> Callable[..., EpisodeSums]:
+    def sums(
+        states: NDArray,
+        factors: NDArray,
+        *,
+        episode_ids: NDArray,
+        kinds: Sequence[str] | None = None,
+        roles: Sequence[str] | None = None,
+        seed: int = 0,
+        k: int = 10,
+        max_rows: int = 2000,
+    ) -> EpisodeSums:
+        rows, latents, truth = _points(states, factors, kinds, roles, None, max_rows)
+        episodes = episode_labels(len(states), episode_ids)[rows]
+        of_rows = getattr(rank_agreement(latents, truth, k, episodes, seed), name)
+        table = sums_by_episode(of_rows[:, None], episodes)
+        return EpisodeSums(table, lambda total: {"mean": total[:, 1] / total[:, 0]})
+
+    return sums
+
+
+@metric("trustworthiness", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3, resample=_sums("trustworthiness"))
 def trustworthiness(
     states: NDArray,
     factors: NDArray,
@@ -123,7 +158,7 @@ def trustworthiness(
 
     T = 1 - mean_i 2 / (k (2 m_i - 3 k + 1)) sum_{j in KNN_Z(i)} max(0, rank_X(i, j) - k), with neighbours KNN_Z
     in standardised latents, ranks in standardised task factors. 1 is perfect, noise and constant latents score
-    about 0.5. Without episodes it is that of scikit-learn.
+    about 0.5. Without episodes it is computed by scikit-learn, which breaks ties by the order of rows.
 
     Args:
         states: (N, d) latents.
@@ -133,15 +168,14 @@ def trustworthiness(
         kinds: K entries of "continuous", "angular" or "categorical".
         roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
         rows: indices of the rows to compare with each other; by default `max_rows` evenly spaced ones.
-        max_rows: number of rows compared, at most a million; time grows with its square.
+        max_rows: number of rows compared; time grows with its square.
         seed: seed of the order of ties.
     """
-    return _ranks(
-        "trustworthiness", states, factors, k, episode_ids, kinds, roles, rows, max_rows, seed
-    ).trustworthiness
+    points = _points(states, factors, kinds, roles, rows, max_rows)
+    return _mean_rank("trustworthiness", points, k, episode_ids, len(states), seed)
 
 
-@metric("continuity", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3)
+@metric("continuity", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3, resample=_sums("continuity"))
 def continuity(
     states: NDArray,
     factors: NDArray,
@@ -158,10 +192,11 @@ def continuity(
 
     Trustworthiness with the roles of latents and task factors swapped; arguments as there.
     """
-    return _ranks("continuity", states, factors, k, episode_ids, kinds, roles, rows, max_rows, seed).continuity
+    points = _points(states, factors, kinds, roles, rows, max_rows)
+    return _mean_rank("continuity", points, k, episode_ids, len(states), seed)
 
 
-@metric("knn_overlap", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3)
+@metric("knn_overlap", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=3, resample=_sums("overlap"))
 def knn_overlap(
     states: NDArray,
     factors: NDArray,
@@ -178,4 +213,5 @@ def knn_overlap(
 
     In [0, 1]; chance is k over the number of partners. Arguments as in `trustworthiness`.
     """
-    return _ranks("knn_overlap", states, factors, k, episode_ids, kinds, roles, rows, max_rows, seed).overlap
+    points = _points(states, factors, kinds, roles, rows, max_rows)
+    return _mean_rank("overlap", points, k, episode_ids, len(states), seed)

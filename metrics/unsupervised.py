@@ -19,7 +19,7 @@ def _active(states: NDArray) -> NDArray:
     return common.standardise(states[:, common.active_dims(states)])
 
 
-@metric("gaussian_tc", better="lower", range=(0.0, np.inf))
+@metric("gaussian_tc", better="lower", range=(0.0, np.inf), resample="rows")
 def gaussian_tc(states: NDArray, factors: NDArray | None = None) -> float:
     """Total correlation of a Gaussian with the latents' covariance C, in nats (Locatello et al. 2019).
 
@@ -31,7 +31,7 @@ def gaussian_tc(states: NDArray, factors: NDArray | None = None) -> float:
     """
     x = _active(states)
     if x.shape[1] == 0:
-        return float("nan")
+        return common.undefined("gaussian_tc", "the representation is constant")
     correlation = x.T @ x / len(x)
     eigenvalues = np.linalg.eigvalsh(correlation)
     if eigenvalues[0] <= len(correlation) * np.finfo(float).eps * eigenvalues[-1]:
@@ -39,7 +39,7 @@ def gaussian_tc(states: NDArray, factors: NDArray | None = None) -> float:
     return float(max(0.0, -np.log(eigenvalues).sum() / 2))
 
 
-@metric("gaussian_wasserstein", better="lower", range=(0.0, 2.0))
+@metric("gaussian_wasserstein", better="lower", range=(0.0, 2.0), resample="rows")
 def gaussian_wasserstein(states: NDArray, factors: NDArray | None = None) -> float:
     """Wasserstein distance of a Gaussian with the latents' covariance C to that of diag(C), over tr C.
 
@@ -51,7 +51,7 @@ def gaussian_wasserstein(states: NDArray, factors: NDArray | None = None) -> flo
     """
     x = _active(states)
     if x.shape[1] == 0:
-        return float("nan")
+        return common.undefined("gaussian_wasserstein", "the representation is constant")
     eigenvalues = np.linalg.eigvalsh(x.T @ x / len(x))  # standardised, so D = I and tr C = d
     return float(max(0.0, 2 - 2 * np.sqrt(np.maximum(eigenvalues, 0)).mean()))
 
@@ -67,7 +67,7 @@ def pairwise_information(states: NDArray, factors: NDArray | None = None, *, bin
     """
     x = _active(states)
     if x.shape[1] < 2:
-        return float("nan")
+        return common.undefined("pairwise_information", "fewer than two dimensions are active")
     codes = [common.discretise(column, binning="width", bins=bins) for column in x.T]
     information = information_between(codes, codes).information
     return float(information[~np.eye(len(codes), dtype=bool)].mean())

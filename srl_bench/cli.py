@@ -60,6 +60,7 @@ def score(
     seed: int = 0,
     allow_overlap: bool = False,
     shifted: Path | None = None,
+    intervals: bool = True,
     plugin: Plugins = (),
 ) -> None:
     """Score a frozen encoder on the held-out episodes of a data set.
@@ -73,6 +74,7 @@ def score(
         seed: seed of the probes.
         allow_overlap: score even on episodes that the encoder was trained on.
         shifted: the same episodes recorded in another domain, to score how much the look matters.
+        intervals: whether to draw episodes again for 95 % intervals.
         plugin: Python files or modules with plug-ins.
     """
     from rich.table import Table
@@ -89,10 +91,13 @@ def score(
         seed=seed,
         allow_overlap=allow_overlap,
         shifted=open_data(shifted) if shifted is not None else None,
+        intervals=intervals,
     )
-    table = Table("metric", "value", "ceiling", "floor", "better", title=f"{encoder} on {data}")
+    table = Table("metric", "value", "95 %", "ceiling", "floor", "noise", "better", title=f"{encoder} on {data}")
     for name, record in records.items():
-        table.add_row(name, *(f"{record[key]:.4g}" for key in ("value", "ceiling", "floor")), record["better"])
+        interval = f"[{record['low']:.3g}, {record['high']:.3g}]" if record["low"] == record["low"] else ""
+        references = (f"{record[key]:.4g}" for key in ("ceiling", "floor", "noise"))
+        table.add_row(name, f"{record['value']:.4g}", interval, *references, record["better"])
     print_table(table)
     for note in sorted({note for record in records.values() for note in record["warnings"]}):
         print(f"note: {note}", file=sys.stderr)

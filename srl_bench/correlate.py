@@ -19,14 +19,17 @@ from srl_bench.rank_correlation import (
     fisher_interval,
     noise_ceiling,
     pairwise_accuracy,
+    partial_correlations,
     top_regret,
     within_and_between,
+    without_one,
 )
 from srl_bench.registry import METRICS
 from srl_bench.statistics import MIN_SEEDS, final_scores
 
 MIN_ENCODERS = 10
 ALL = "all"
+SIZE = "dimension.active"
 KINDS: tuple[Kind, ...] = ("spearman", "kendall")
 
 
@@ -81,7 +84,8 @@ def caveats(groups: Sequence[Encoders]) -> list[str]:
         remarks.append(f"{agents} agent(s) per configuration; with fewer than {MIN_SEEDS}, noise hides the best metric")
     reliability = noise_ceiling(groups)[1]
     if np.isfinite(reliability):
-        remarks.append(f"returns of configurations have reliability {reliability:.2f}, which no metric can exceed")
+        best = f"a perfect metric would correlate with them by about {max(reliability, 0) ** 0.5:.2f}"
+        remarks.append(f"returns of configurations have reliability {reliability:.2f}: {best}")
     if len(groups) < MIN_SEEDS:
         remarks.append(f"{len(groups)} environment(s) are too few to draw from: intervals hold for these only")
     return remarks
@@ -104,6 +108,8 @@ def correlation_table(
         best the probability that no other metric predicts better, regret the cost of choosing by the metric,
         accuracy the share of pairs of encoders put in the right order. within is Spearman's rho among seeds of a
         configuration, which tells whether the metric finds the good seed, between that of configurations' means.
+        partial is Spearman's rho at equal numbers of active dimensions, where these were scored; without_low and
+        without_high are its extremes when any one configuration is left out.
     """
     rows = []
     for group in groups:
@@ -112,6 +118,9 @@ def correlation_table(
         low, high = fisher_interval(rho, counts)
         columns = {"spearman": rho, "low": low, "high": high, "kendall": tau, "regret": top_regret(group)}
         within, between = within_and_between(group)
+        if SIZE in group.names:
+            columns["partial"] = partial_correlations(group, group.metrics[:, group.names.index(SIZE)])
+        columns["without_low"], columns["without_high"] = without_one([group])
         columns |= {"accuracy": pairwise_accuracy([group]), "encoders": counts, "within": within, "between": between}
         rows.append(pd.DataFrame({"environment": group.environment, "metric": group.names, **columns}))
     per_environment = pd.concat(rows)
@@ -137,5 +146,8 @@ def correlation_table(
         "within": mean_of["within"].to_numpy(),
         "between": mean_of["between"].to_numpy(),
     }
+    if "partial" in mean_of:
+        over_all["partial"] = mean_of["partial"].to_numpy()
+    over_all["without_low"], over_all["without_high"] = without_one(groups)
     summary = pd.DataFrame({"environment": ALL, "metric": names, **over_all})
     return pd.concat([summary.sort_values("spearman", ascending=False), per_environment], ignore_index=True)

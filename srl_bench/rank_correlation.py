@@ -8,7 +8,7 @@ permuted together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -199,12 +199,53 @@ def within_and_between(group: Encoders) -> tuple[NDArray, NDArray]:
     return (np.mean(found, axis=0) if found else np.full(len(group.names), np.nan)), between
 
 
+def partial_correlations(group: Encoders, control: NDArray) -> NDArray:
+    """Return (M,) Spearman's rho of each metric with the outcome at equal `control` (C,), such as a dimension.
+
+    (r_xy - r_xc r_yc) / sqrt((1 - r_xc^2) (1 - r_yc^2)), over encoders with a value; NaN where the control does not
+    vary, or orders them exactly as the metric or the outcome does.
+    """
+    found = []
+    for column in group.metrics.T:
+        rows = ~(np.isnan(column) | np.isnan(control))
+        columns = np.stack([column[rows], control[rows]], axis=1)
+        ones, outcome = np.ones((1, rows.sum())), group.outcome[rows]
+        if not rows.any():
+            found.append(np.nan)
+            continue
+        xy, cy = rank_correlation(ones, columns, outcome[None], "spearman")[0]
+        xc = rank_correlation(ones, columns[:, :1], control[None, rows], "spearman")[0, 0]
+        left = (1 - xc**2) * (1 - cy**2)
+        found.append((xy - xc * cy) / np.sqrt(left) if left > 1e-9 else np.nan)
+    return np.array(found)
+
+
+def without_one(groups: Sequence[Encoders]) -> NDArray:
+    """Return (2, M) the lowest and highest combined Spearman's rho if any one configuration is left out everywhere.
+
+    A metric that owes its correlation to a single family of encoders, such as the true state, shows here. NaN
+    if an environment has three configurations or fewer.
+    """
+    labels = sorted({str(label) for group in groups for label in group.configurations})
+    if min(len(np.unique(group.configurations)) for group in groups) <= 3:
+        return np.full((2, len(groups[0].names)), np.nan)
+    found = []
+    for label in labels:
+        kept = [group.configurations.astype(str) != label for group in groups]
+        rest = [
+            replace(group, metrics=group.metrics[k], returns=group.returns[k], configurations=group.configurations[k])
+            for group, k in zip(groups, kept, strict=True)
+        ]
+        found.append(combine(np.stack([correlations(group) for group in rest])))
+    return np.stack([np.min(found, axis=0), np.max(found, axis=0)])
+
+
 def noise_ceiling(groups: Sequence[Encoders]) -> tuple[float, float]:
     """Return the split-half reliability of outcomes over agents, and its Spearman-Brown prediction 2r / (1 + r).
 
     It is the mean over environments of Spearman's rho between mean returns of one half of the agents and the
-    other, over all halves; no metric can predict better. Where every encoder has a single agent, the agents of a
-    configuration are its seeds. NaN where there are no two.
+    other, over all halves. A perfect metric correlates with such outcomes by the root of their reliability. Where
+    every encoder has a single agent, the agents of a configuration are its seeds. NaN where there are no two.
     """
     found = []
     for group in groups:

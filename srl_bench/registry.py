@@ -75,10 +75,11 @@ class Metric:
     """A scoring function `(states, factors, **needs) -> float | dict[str, float]` and how to read its value.
 
     `needs` are the keyword arguments that the scoring protocol has to supply, out of: episode_ids, steps,
-    split, kinds, roles, names, actions, rewards, seed; and where the caller has them, shifted_states (of the same
-    rows with another look) and other_states (of encoders of other seeds). `shifts` is the number of circular
-    shifts that estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless others
-    are named.
+    split, kinds, roles, names, actions, rewards, seed, shared (whether one learner may serve all factors); and where
+    the caller has them, shifted_states (of the same rows with another look) and other_states (of encoders of other
+    seeds). `shifts` is the number of circular shifts that estimate the floor (fewer for metrics that fit models).
+    `core` metrics are computed unless others are named. `resample` tells how an interval is found (see
+    `srl_bench.metrics.resampling`); without it there is none.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Metric:
     shifts: int = 9
     version: str = "1"
     core: bool = True
+    resample: Any = None
 
 
 METRICS: Registry[Metric] = Registry("metric", "srl_bench.metrics")
@@ -107,11 +109,12 @@ def metric(
     shifts: int = 9,
     version: str = "1",
     core: bool = True,
+    resample: Any = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a metric; the function itself stays a plain function."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        METRICS.add(name, Metric(name, function, better, range, needs, shifts, version, core), function)
+        METRICS.add(name, Metric(name, function, better, range, needs, shifts, version, core, resample), function)
         return function
 
     return register

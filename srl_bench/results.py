@@ -29,7 +29,7 @@ HEADLINE = {
     "return": "return",
 }
 FAILED = "failed"
-COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"]
+COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor", "noise"]
 
 
 def suite_cells(run: str | Path) -> list[Path]:
@@ -66,7 +66,7 @@ def load_results(run: str | Path) -> pd.DataFrame:
         scores = cell / "scores.json"
         if scores.exists():
             for metric, record in json.loads(scores.read_text()).items():
-                values = {key: _number(record[key]) for key in ("value", "ceiling", "floor")}
+                values = {key: _number(record.get(key)) for key in ("value", "ceiling", "floor", "noise")}
                 rows.append({**head, "track": "score", "metric": metric, "step": 0, **values})
         for metric, value in _cost(cell).items():
             rows.append({**head, "track": "cost", "metric": metric, "step": 0, "value": value})
@@ -148,7 +148,8 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     """Return one row per method and one column per headline metric: the mean over seeds.
 
     An agent counts with its last evaluation. The first column orders the rows, the best one first. The last
-    row, "floor", is the mean score of the same states paired with the wrong moments. A method whose cells all
+    rows are "floor", the mean score of the same states paired with the wrong moments, and "noise", that of
+    independent draws. A method whose cells all
     failed has a row without values.
     """
     of_environment = results[results["environment"] == environment]
@@ -164,8 +165,10 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     wide = wide.reindex(index=of_environment["method"].unique(), columns=columns)
     first = list(wide.columns[:1])
     wide = wide.sort_values(first, ascending=first[:1] in (["knn_mse"], ["knn_mse_norm"]), na_position="last")
-    floors = table.groupby("metric")["floor"].mean()
-    wide.loc["floor"] = floors.reindex(wide.columns)
+    for reference in ("floor", "noise"):
+        if reference == "noise" and ("noise" not in table or table["noise"].isna().all()):
+            continue
+        wide.loc[reference] = table.groupby("metric")[reference].mean().reindex(wide.columns)
     return wide
 
 

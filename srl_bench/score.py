@@ -2,7 +2,7 @@
 
 Probes are fitted on training episodes, chosen on validation episodes and reported on test episodes; all other
 metrics see test episodes only. Every value comes with its ceiling (the ground truth as the representation)
-and its floor (states paired with the wrong moments), computed on the same rows.
+its floor (states paired with the wrong moments), and what noise scores, computed on the same rows.
 
 Large data are thinned to evenly spaced rows, because neighbouring frames say the same; for metrics that need
 steps, to evenly spaced whole episodes.
@@ -21,14 +21,15 @@ import pandas as pd
 from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows
 from srl_bench.errors import DataError
-from srl_bench.metrics import common
+from srl_bench.metrics import bounds, common
+from srl_bench.metrics.resampling import MIN_EPISODES, limits, resampled_scores
 from srl_bench.progress import progress
 from srl_bench.registry import METRICS, Metric
 from srl_bench.rollouts import Rollouts
 
 FEW_EPISODES = 100
 LOGGED = ("episode_ids", "steps", "split", "actions", "rewards")
-DESCRIBED = ("kinds", "roles", "names", "seed")
+DESCRIBED = ("kinds", "roles", "names", "seed", "shared")
 
 
 def score(
@@ -60,6 +61,7 @@ def score_records(
     seed: int = 0,
     allow_overlap: bool = False,
     shifted: Rollouts | None = None,
+    intervals: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Score an encoder and return a record per value.
 
@@ -72,10 +74,13 @@ def score_records(
         allow_overlap: score even if the encoder was trained on test episodes of these data.
         shifted: the same states with another look, for metrics that compare the two: a recording of the same
             policy and seed in another domain of the environment.
+        intervals: whether to draw test episodes again for 95 % intervals, which takes half of the time.
 
     Returns:
-        By name: value, ceiling, floor, normalised = (value - floor) / (ceiling - floor), better, range,
-        version, n_rows and n_episodes (of the test split), skipped (constant factors), warnings and seconds.
+        By name: value, low and high (95 % bootstrap interval over episodes, see `srl_bench.metrics.resampling`, NaN
+        for metrics without one and below five episodes), ceiling, floor, noise (see `srl_bench.metrics.bounds`),
+        normalised = (value - floor) / (ceiling - floor), better, range, version, n_rows and n_episodes (of the test
+        split), skipped (constant factors), warnings and seconds.
 
     Raises:
         UnknownNameError: a metric is not registered.
@@ -99,6 +104,7 @@ def score_records(
         "roles": [factor.role for factor in table],
         "names": [factor.name for factor in table],
         "seed": seed,
+        "shared": True,  # a network per factor takes longer than all other metrics together
     }
     logged = {name: getattr(rollouts, name) for name in ("factors", *LOGGED)}
     moved = None if shifted is None else _shifted_states(encoder, rollouts, shifted, needed)
@@ -117,7 +123,9 @@ def score_records(
             if moved is not None:
                 arrays["shifted_states"] = moved[place]
             needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
-            records |= _score_one(item, states, arrays["factors"], needs, kept["steps" in item.needs][test], rollouts)
+            episodes = rollouts.episode_ids[rows] if intervals else None
+            scored = kept["steps" in item.needs][test]
+            records |= _score_one(item, states, arrays["factors"], needs, scored, rollouts, episodes)
             bar.advance(task)
     return records
 
@@ -175,7 +183,13 @@ def _shifted_states(encoder: Encoder, rollouts: Rollouts, shifted: Rollouts, kep
 
 
 def _score_one(
-    item: Metric, states: np.ndarray, factors: np.ndarray, needs: dict[str, Any], test: np.ndarray, rollouts: Rollouts
+    item: Metric,
+    states: np.ndarray,
+    factors: np.ndarray,
+    needs: dict[str, Any],
+    test: np.ndarray,
+    rollouts: Rollouts,
+    episodes: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -183,8 +197,10 @@ def _score_one(
         values = _flatten(item.name, item.function(states, factors, **needs))
         kinds = needs.get("kinds")
         other = {name: value for name, value in needs.items() if name != "kinds"}
-        ceilings = _flatten(item.name, common.ceiling(item.function, factors, kinds, **other))
-        floors = _flatten(item.name, common.floor(item.function, states, factors, item.shifts, **needs))
+        ceilings = _flatten(item.name, bounds.ceiling(item.function, factors, kinds, **other))
+        floors = _flatten(item.name, bounds.floor(item.function, states, factors, item.shifts, **needs))
+        noise = _flatten(item.name, bounds.noise(item.function, states, factors, **needs))
+    intervals = {} if episodes is None else _limits(item, values, states, factors, needs, episodes)
     seconds = time.perf_counter() - started
     n_episodes = len(np.unique(rollouts.episode_ids[test]))
     notes = sorted({str(warning.message) for warning in caught})
@@ -195,8 +211,11 @@ def _score_one(
     return {
         name: {
             "value": value,
+            "low": intervals.get(name, (float("nan"),) * 2)[0],
+            "high": intervals.get(name, (float("nan"),) * 2)[1],
             "ceiling": ceilings[name],
             "floor": floors[name],
+            "noise": noise[name],
             "normalised": _normalise(value, floors[name], ceilings[name]),
             "better": item.better,
             "range": list(item.range),
@@ -210,6 +229,23 @@ def _score_one(
         }
         for name, value in values.items()
     }
+
+
+def _limits(
+    item: Metric,
+    values: dict[str, float],
+    states: np.ndarray,
+    factors: np.ndarray,
+    needs: dict[str, Any],
+    episodes: np.ndarray,
+) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of each value, by name; nothing for metrics that have none."""
+    drawn = episodes[needs["split"] == 2] if "split" in needs else episodes
+    if item.resample is None or len(np.unique(drawn)) < MIN_EPISODES:
+        return {}
+    scores = resampled_scores(item, states, factors, needs, episode_ids=episodes)
+    names = {key: item.name if key == "mean" else f"{item.name}.{key}" for key in scores}
+    return {names[key]: limits(values[names[key]], draws) for key, draws in scores.items()}
 
 
 def _flatten(name: str, result: float | dict[str, float]) -> dict[str, float]:

@@ -230,7 +230,7 @@ def test_missing_data_is_an_error_of_the_cell(tmp_path):
 def test_results_have_the_documented_columns(finished):
     results = load_results(finished / "tiny")
     assert list(results.columns) == [
-        "environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor"
+        "environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor", "noise"
     ]  # fmt: skip
     assert pd.api.types.is_numeric_dtype(results["value"])
 

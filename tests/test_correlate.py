@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from srl_bench import rank_correlation as ranks
 from srl_bench.correlate import correlation_table, encoders_of
@@ -132,6 +132,33 @@ def test_seeds_and_configurations_are_told_apart():
     assert table.loc[0, ["within", "between"]].tolist() == [-1, 1]
 
 
+def test_partial_correlation_is_that_of_residual_ranks():
+    random = np.random.default_rng(0)
+    size = random.integers(1, 6, 30).astype(float)
+    returns = size + random.normal(size=30)
+    metrics = {"size": size, "follows": size + 0.5 * random.normal(size=30), "knows": returns + random.normal(size=30)}
+    group = encoders(returns, **metrics)
+    found = ranks.partial_correlations(group, size)
+    for index, name in ((1, "follows"), (2, "knows")):
+        x, y, c = (rankdata(column) for column in (metrics[name], returns, size))
+        rest = [column - np.polyval(np.polyfit(c, column, 1), c) for column in (x, y)]
+        assert found[index] == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert ranks.correlations(group)[1] > 0.7
+    assert abs(found[1]) < 0.3
+    assert np.isnan(found[0])
+
+
+def test_what_one_configuration_is_worth():
+    """Without the true state, the metric says nothing."""
+    noise = encoders([1, 2, 3, 4, 99], m=[1, -1, 1, -1, 9])
+    low, high = ranks.without_one([noise])
+    rows = [np.delete(np.arange(5), left) for left in range(5)]
+    rho = [spearmanr(noise.metrics[kept, 0], noise.outcome[kept]).statistic for kept in rows]
+    assert (low[0], high[0]) == pytest.approx((min(rho), max(rho)))
+    assert low[0] < 0 < high[0]
+    assert np.isnan(ranks.without_one([encoders(range(3), m=range(3))])).all()
+
+
 def suite_results(n_methods, seeds=(0,)):
     rows = []
     for index in range(n_methods):
@@ -143,7 +170,7 @@ def suite_results(n_methods, seeds=(0,)):
                 [*head, "rl", "return", step, value, None, None] for step, value in ((0, 99), (10, index), (20, index))
             ]
     rows.append(["world", "raw_pixels", 0, "rl", "return", 10, 500, None, None])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS[:9])
 
 
 def test_results_of_a_suite_become_encoders(tmp_path, capsys):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from srl_bench.correlate import ALL
-from srl_bench.rank_correlation import Encoders
+from srl_bench.rank_correlation import Encoders, noise_ceiling
 from srl_bench.registry import METRICS
 from srl_bench.report.figures import save_figure
 from srl_bench.report.terminal import print_table
@@ -23,13 +23,28 @@ SHOWN = 8
 
 def print_correlations(table: pd.DataFrame) -> None:
     """Print the rows over all environments, the most predictive metric first."""
-    columns = ("metric", "Spearman", "95 %", "Kendall", "95 %", "p", "best", "regret", "pairs", "encoders")
+    columns = (
+        "metric",
+        "Spearman",
+        "95 %",
+        "Kendall",
+        "95 %",
+        "one left out",
+        "p",
+        "best",
+        "regret",
+        "pairs",
+        "encoders",
+    )
     shown = Table(*columns, title="rank correlation of metrics with returns, signed so that higher predicts better")
     for row in table[table["environment"] == ALL].to_dict("records"):
         intervals = [f"[{row[f'{kind}low']:.2f}, {row[f'{kind}high']:.2f}]" for kind in ("", "kendall_")]
+        without = f"[{row['without_low']:.2f}, {row['without_high']:.2f}]"
         numbers = [f"{row[key]:.3f}" for key in ("p", "best", "regret", "accuracy")]
         spearman, kendall = f"{row['spearman']:.2f}", f"{row['kendall']:.2f}"
-        shown.add_row(row["metric"], spearman, intervals[0], kendall, intervals[1], *numbers, f"{row['encoders']:.0f}")
+        shown.add_row(
+            row["metric"], spearman, intervals[0], kendall, intervals[1], without, *numbers, f"{row['encoders']:.0f}"
+        )
     print_table(shown)
 
 
@@ -37,12 +52,18 @@ def write_correlation_figures(groups: Sequence[Encoders], table: pd.DataFrame, f
     """Write the intervals of all metrics, and the encoders behind the leading ones; return the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     sns.set_theme(style="whitegrid", context="paper")
-    figures = {"correlation": correlation_intervals(table), "correlation_encoders": encoder_scatter(groups, table)}
+    figures = {
+        "correlation": correlation_intervals(table, noise_ceiling(groups)[1]),
+        "correlation_encoders": encoder_scatter(groups, table),
+    }
     return [save_figure(figure, stem, folder) for stem, figure in figures.items()]
 
 
-def correlation_intervals(table: pd.DataFrame) -> Figure:
-    """Draw Spearman's rho of every metric: the bar is its 95 % interval, small dots are single environments."""
+def correlation_intervals(table: pd.DataFrame, reliability: float = float("nan")) -> Figure:
+    """Draw Spearman's rho of every metric: the bar is its 95 % interval, small dots are single environments.
+
+    The red line is what a perfect metric would reach with returns of that `reliability`.
+    """
     over_all = table[(table["environment"] == ALL) & table["spearman"].notna()]
     single = table[(table["environment"] != ALL) & table["metric"].isin(over_all["metric"])]
     figure, axis = plt.subplots(figsize=(5.0, 0.8 + 0.28 * len(over_all)))
@@ -53,6 +74,9 @@ def correlation_intervals(table: pd.DataFrame) -> Figure:
     )
     axis.plot(over_all["spearman"], positions, "o", color="#2a78b5", markersize=6)
     axis.axvline(0, color="0.3", linewidth=0.8)
+    if reliability > 0:
+        axis.axvline(reliability**0.5, color="crimson", linewidth=1, label="noise ceiling")
+        axis.legend(loc="lower left", fontsize="small")
     count = single["environment"].nunique()
     axis.set(xlim=(-1.05, 1.05), ylabel="", xlabel="Spearman's rho with the return (signed: higher predicts better)")
     axis.set_title(f"{count} environment{'s' if count > 1 else ''}, 95 % bootstrap intervals over encoders")

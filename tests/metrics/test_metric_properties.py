@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import srl_bench.metrics as room
 from srl_bench.errors import DataError
-from srl_bench.metrics import common, dci, gtc, knn_mse, knn_mse_norm, knn_skill, mig, mlp_r2, ridge_r2, sap
+from srl_bench.metrics import bounds, common, dci, gtc, knn_mse, knn_mse_norm, knn_skill, mig, mlp_r2, ridge_r2, sap
 from srl_bench.metrics.disentanglement import dci_mi, mig_sup, modularity, mutual_information
 from srl_bench.registry import METRICS
 
@@ -165,13 +165,13 @@ def test_split_keeps_episodes_and_policies_apart():
 def test_ceiling_and_floor_frame_a_score():
     states, factors = data(0, 1000)
     kinds = ["continuous", "angular", "continuous"]
-    assert common.ceiling(gtc, factors, kinds=["continuous"] * 3)["mean"] == pytest.approx(1)
-    assert common.ceiling(mig, factors, kinds) > 0.7
-    assert common.ceiling(knn_skill, factors, kinds, episode_ids=np.arange(1000) // 10) > 0.8
-    assert common.floor(mig, states, factors, kinds=kinds) < mig(states, factors, kinds=kinds)
+    assert bounds.ceiling(gtc, factors, kinds=["continuous"] * 3)["mean"] == pytest.approx(1)
+    assert bounds.ceiling(mig, factors, kinds) > 0.7
+    assert bounds.ceiling(knn_skill, factors, kinds, episode_ids=np.arange(1000) // 10) > 0.8
+    assert bounds.floor(mig, states, factors, kinds=kinds) < mig(states, factors, kinds=kinds)
     halves = gtc(np.roll(states, 500, axis=0), factors)
-    assert common.floor(gtc, states, factors, 1) == pytest.approx(halves)
-    with_gaps = common.floor(gtc, states, np.hstack([factors, np.ones((1000, 1))]), 2)
+    assert bounds.floor(gtc, states, factors, 1) == pytest.approx(halves)
+    with_gaps = bounds.floor(gtc, states, np.hstack([factors, np.ones((1000, 1))]), 2)
     assert np.isnan(with_gaps["factor_3"])
 
 
@@ -219,6 +219,7 @@ CONTEXT = {
     "actions": np.random.default_rng(0).normal(size=(300, 2)),
     "rewards": np.random.default_rng(1).normal(size=300),
     "seed": 0,
+    "shared": True,
 }
 
 
