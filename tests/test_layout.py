@@ -50,6 +50,12 @@ FLOORS = {
     "score": 4,
     "intervene": 4,
     "rl": 4,
+    "algorithms": 4,
+    "agents": 4,
+    "checkpoints": 4,
+    "curiosity": 4,
+    "segments": 4,
+    "sources": 4,
     "imitation": 4,
     "tune": 4,
     "benchmark": 5,
@@ -58,14 +64,18 @@ FLOORS = {
     "cli": 6,
     "cli_data": 6,
     "cli_results": 6,
+    "cli_agents": 6,
 }
+AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources")
 # Third-party packages that only some rooms may import.
 HOMES = {
-    "stable_baselines3": {"rl", "vecenv", "parallel", "policies"},
+    "stable_baselines3": {"rl", "vecenv", "parallel", "policies", *AGENTS},
+    "sb3_contrib": {"segments", "agents"},
+    "cma": {"agents"},
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
-    "tyro": {"cli", "cli_data", "cli_results"},
+    "tyro": {"cli", "cli_data", "cli_results", "cli_agents"},
     "dask": {"launch"},
     "distributed": {"launch"},
     "pybullet": {"environments"},
