@@ -30,6 +30,7 @@ FLOORS = {
     "statistics": 1,
     "rank_correlation": 1,
     "correlate": 1,
+    "curves": 1,
     "metrics": 1,
     "environments": 1,
     "objective": 2,
