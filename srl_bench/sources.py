@@ -54,6 +54,7 @@ class Source:
 
     def observe(self, venv: VecEnv, config: RLConfig, environment: str, kwargs: dict[str, Any]) -> VecEnv:
         """Return the environments with what the agent observes."""
+        observed: VecEnv
         if config.encoder_mode != "frozen" or self.pixels:
             observed = venv
         elif not self.factors:
@@ -61,9 +62,10 @@ class Source:
             observed = encode(venv, self.encoder)
         else:
             columns = Columns(environment, self.environment_kwargs(kwargs), self.factors)
-            observed = FactorVecEnv(venv, columns)
             if self.encoder is not None:
                 observed = EncodedVecEnv(venv, self.encoder, columns)
+            else:
+                observed = FactorVecEnv(venv, columns)
         return VecFrameStack(observed, config.frame_stack) if config.frame_stack > 1 else observed
 
     def policy_kwargs(self, mode: str) -> dict[str, Any]:
