@@ -25,6 +25,7 @@ for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, 
 app.command(name="import")(cli_data.import_)
 app.command(cli_results.correlate)
 app.command(cli_agents.rl)
+app.command(cli_agents.enjoy)
 
 
 @app.command

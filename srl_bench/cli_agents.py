@@ -71,3 +71,27 @@ def rl(
     print(table.groupby("step")[["return", "success", "length"]].mean().round(2).to_string())
     for note in json.loads((out / "config.json").read_text())["notes"]:
         print(f"note: {note}", file=sys.stderr)
+
+
+def enjoy(
+    run: Positional[Path],
+    out: Path | None = None,
+    episode: int = 0,
+    data: Path | None = None,
+    plugin: Plugins = (),
+) -> None:
+    """Write a film of an agent beside its states, its preferences and the nearest training frame.
+
+    Example: srl-bench enjoy agents/vae --data data/mobile
+
+    Args:
+        run: folder that `rl` wrote, or the folder rl of a cell of a suite.
+        out: a .gif, or an .mp4 (pip install 'srl-bench[formats]'); default: RUN/film.gif.
+        episode: which of the evaluation episodes.
+        data: rollouts that the encoder was trained on (default: those of the suite).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.report.enjoy import enjoy
+
+    load_plugins(plugin)
+    print(enjoy(run, out or run / "film.gif", episode=episode, data=data))

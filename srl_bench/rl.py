@@ -15,16 +15,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from srl_bench.algorithms import check_algorithm, hyperparameters, make_agent
-from srl_bench.checkpoints import load_checkpoint, save_policy
+from srl_bench.checkpoints import load_checkpoint, load_policy, save_policy
 from srl_bench.config import RLConfig, options
 from srl_bench.curiosity import CuriousVecEnv
 from srl_bench.device import cpu_threads, resolve_device
-from srl_bench.encoder import Encoder
+from srl_bench.encoder import Encoder, load_encoder
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.provenance import code_version, provenance
 from srl_bench.segments import Segments
-from srl_bench.sources import Source, as_source, check_source, weights_hash
+from srl_bench.sources import Source, as_source, check_source, split_source, weights_hash
 from srl_bench.vecenv import make_vec_env
 
 NO_REWARD = (
@@ -198,6 +198,36 @@ def build_agent(
         policy_kwargs=source.policy_kwargs(config.encoder_mode),
         tensorboard=tensorboard,
     )
+
+
+def load_run(folder: Path, **kwargs: Any) -> tuple[BaseAlgorithm, VecEnv, Source, dict[str, Any]]:
+    """Rebuild the agent of a finished training from its configuration; no code from the files is executed.
+
+    Args:
+        folder: what `train_agent` wrote.
+        kwargs: arguments of the environment in place of those of the training.
+
+    Returns:
+        The agent, one environment with what it observes, its source and the contents of `config.json`.
+
+    Raises:
+        DataError: the folder holds no finished agent.
+    """
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        config = options(RLConfig, about["rl"])
+        name = about["source"]
+        about["environment_kwargs"] = {**about["environment_kwargs"], **kwargs}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} holds no agent: {error}") from error
+    if not (folder / "agent.safetensors").exists():
+        raise DataError(f"the training in {folder} is not finished; run its command again.")
+    stored = folder / "encoder"
+    source = Source(load_encoder(stored), split_source(name)[1]) if stored.is_dir() else as_source(name)
+    venv = observed_environments(source, about, config, 1, training=False)
+    agent = build_agent(source, about, config, venv)
+    load_policy(folder, agent)
+    return agent, venv, source, about
 
 
 def share_statistics(training: VecEnv, evaluation: VecEnv) -> None:
