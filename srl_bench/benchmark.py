@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from srl_bench.algorithms import check_algorithm
 from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainConfig
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import ConfigError, UnknownNameError
@@ -112,6 +113,9 @@ def check_names(suite: Suite) -> None:
     for config in suite.environments:
         env = make_environment(config.environment, config.environment_kwargs)
         n_factors = len(factor_table(env))
+        if suite.rl is not None:
+            own_network = RAW_PIXELS in suite.methods or suite.rl.encoder_mode != "frozen"
+            check_algorithm(suite.rl.algorithm, env, images=own_network)
         env.close()
         for method in methods:
             state_dim = method.state_dim(suite.train.latent_dim, n_factors)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from srl_bench import cli_data, cli_results
+from srl_bench import cli_agents, cli_data, cli_results
 from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
-from srl_bench.config import RAW_PIXELS, RLConfig, TrainConfig, load_suite
+from srl_bench.config import TrainConfig, load_suite
 from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, 
     app.command(command)
 app.command(name="import")(cli_data.import_)
 app.command(cli_results.correlate)
+app.command(cli_agents.rl)
+app.command(cli_agents.enjoy)
 
 
 @app.command
@@ -101,47 +103,6 @@ def score(
     print_table(table)
     for note in sorted({note for record in records.values() for note in record["warnings"]}):
         print(f"note: {note}", file=sys.stderr)
-
-
-@app.command
-def train(
-    encoder: Positional[str],
-    out: Path,
-    config: Annotated[RLConfig, arg(name="")],
-    environment: str | None = None,
-    environment_set: Settings = (),
-    set: Settings = (),
-    plugin: Plugins = (),
-) -> None:
-    """Train an agent on a frozen encoder, and evaluate it as it learns.
-
-    Example: srl-bench train encoders/vae/encoder --steps 100000 --out agents/vae
-    Example: srl-bench train raw_pixels --environment srl_bench/KukaButton-v0 --environment-set image_size=96 --out raw
-
-    Args:
-        encoder: folder of a saved encoder, or raw_pixels for an agent that learns from images end to end.
-        out: folder for evaluations and the agent's weights.
-        config: settings of the agent.
-        environment: Gymnasium id (default: the one that the encoder was trained on, with its arguments).
-        environment_set: arguments of the environment, such as image_size=96 action_type=continuous.
-        set: hyperparameters of the agent, such as --set learning_rate=1e-4 ent_coef=0.01.
-        plugin: Python files or modules with plug-ins.
-    """
-    from srl_bench.encoder import load_encoder
-    from srl_bench.errors import ConfigError
-    from srl_bench.rl import Source, train_agent
-
-    load_plugins(plugin)
-    source: Source = RAW_PIXELS if encoder == RAW_PIXELS else load_encoder(encoder)  # type: ignore[assignment]
-    origin = {} if isinstance(source, str) else source.provenance
-    chosen = environment or origin.get("environment")
-    if chosen is None:
-        raise ConfigError("raw_pixels belongs to no environment; give one with --environment.")
-    config = replace(config, hyperparameters=settings(set))
-    known = origin.get("environment_kwargs", {}) if chosen == origin.get("environment") else {}
-    kwargs = {**known, **settings(environment_set)}
-    table = train_agent(chosen, source, environment_kwargs=kwargs, out=out, config=config)
-    print(table.groupby("step")[["return", "length"]].mean().round(2).to_string())
 
 
 @app.command
@@ -347,7 +308,9 @@ def _entries(kind: str) -> list[tuple[str, str]]:
     if kind == "suites":
         return [(file.stem, file.read_text().splitlines()[0].lstrip("# ")) for file in sorted(SUITES.glob("*.yaml"))]
     if kind == "algos":
-        return [("ppo", "Proximal policy optimisation (Schulman et al. 2017), stable_baselines3.PPO")]
+        from srl_bench.algorithms import ALGORITHMS
+
+        return [(name, f"{entry.summary}; {' or '.join(entry.actions)}") for name, entry in ALGORITHMS.items()]
     chosen = {
         "methods": registry.METHODS,
         "losses": registry.LOSSES,

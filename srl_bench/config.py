@@ -13,6 +13,10 @@ from srl_bench.errors import ConfigError, UnknownNameError
 T = TypeVar("T")
 SUITES = Path(__file__).parent / "suites"
 RAW_PIXELS = "raw_pixels"
+AlgorithmName = Literal[
+    "a2c", "ars", "cma_es", "crossq", "ddpg", "dqn", "maskable_ppo", "ppo", "qrdqn", "random", "recurrent_ppo", "sac",
+    "td3", "tqc", "trpo",
+]  # fmt: skip
 
 
 def check_positive(config: Any, *names: str) -> None:
@@ -108,28 +112,44 @@ class TrainConfig:
 class RLConfig:
     """Settings of an agent's training and evaluation."""
 
-    algorithm: Literal["ppo"] = "ppo"
-    """Agent of Stable-Baselines3."""
+    algorithm: AlgorithmName = "ppo"
+    """Algorithm; `srl-bench list algos` says what each is."""
     steps: int = 50_000
     """Environment steps of training."""
     n_envs: int = 8
     """Environments stepped together."""
     eval_every: int = 10_000
-    """Environment steps between evaluations; the untrained agent is evaluated too."""
+    """Environment steps between evaluations, of the untrained agent too. Each one also writes a checkpoint, and starts
+    the episodes of training anew."""
     eval_episodes: int = 10
     """Episodes of an evaluation, the same ones every time."""
     seed: int = 0
     """Seed of agent and environments; evaluation episodes do not depend on it."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the agent's class, such as learning_rate."""
+    """Arguments of the agent's class, such as learning_rate, in place of those in hyperparameters.yaml."""
+    encoder_mode: Literal["frozen", "finetune", "scratch"] = "frozen"
+    """frozen: the agent learns from the encoder's states; finetune: it goes on training the encoder; scratch: it
+    trains the same network from new weights."""
+    frame_stack: int = 1
+    """Observations that an agent sees at once, the last ones of the episode."""
+    normalise: bool = False
+    """Normalise observations, unless they are pixels, and rewards of training by running statistics."""
+    curiosity: float = 0.0
+    """Weight of a bonus for states that a forward model failed to predict; 0 for none."""
+    allow_mismatch: bool = False
+    """Accept an encoder that was trained on another environment or domain."""
     device: str = "auto"
     """cpu, cuda, or auto: CPU for states, the GPU for pixels if there is one."""
     threads: int = 1
     """CPU threads; more than one is slower beside other jobs."""
+    tensorboard: bool = False
+    """Also log to TensorBoard."""
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_positive(self, "steps", "n_envs", "eval_every", "eval_episodes", "threads")
+        check_positive(self, "steps", "n_envs", "eval_every", "eval_episodes", "threads", "frame_stack")
+        if not self.curiosity >= 0:
+            raise ConfigError(f"curiosity must not be negative, but is {self.curiosity}.")
 
 
 @dataclass(frozen=True)

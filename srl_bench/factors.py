@@ -72,3 +72,29 @@ def encode_factors(values: NDArray, kinds: Sequence[str]) -> tuple[NDArray, NDAr
         columns += block
         owners += [index] * len(block)
     return np.stack(columns, axis=1), np.array(owners)
+
+
+def scale_factors(values: NDArray, table: Sequence[Factor]) -> NDArray[np.float32]:
+    """Return factors as inputs of a network, by their ranges alone, so that no data are needed.
+
+    A continuous factor is mapped from [low, high] to [-1, 1], an angular one to (sin, cos), a categorical one with
+    more than two levels to a one-hot code.
+
+    Args:
+        values: (..., K) factors.
+        table: the K factors.
+
+    Returns:
+        (..., C) float32 columns.
+    """
+    columns = []
+    for index, factor in enumerate(table):
+        column = np.asarray(values[..., index], dtype=np.float64)
+        if factor.kind == "angular":
+            columns += [np.sin(column), np.cos(column)]
+        elif factor.kind == "categorical" and factor.high - factor.low > 1:
+            columns += [column == level for level in range(int(factor.low), int(factor.high) + 1)]
+        else:
+            span = factor.high - factor.low
+            columns.append(2 * (column - factor.low) / (span if span > 0 else 1.0) - 1)
+    return np.stack(columns, axis=-1).astype(np.float32)

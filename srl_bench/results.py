@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from srl_bench.curves import agents_table
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.registry import METRICS
 from srl_bench.statistics import MIN_SEEDS
@@ -29,6 +30,8 @@ HEADLINE = {
     "return": "return",
 }
 FAILED = "failed"
+# Tracks that have tables of their own.
+ASIDE = (FAILED, "cost", "agent")
 COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor", "noise"]
 
 
@@ -50,9 +53,10 @@ def load_results(run: str | Path) -> pd.DataFrame:
     """Read what is finished of the last run of a suite.
 
     Returns:
-        Long format with the columns of `COLUMNS`: the track is "score", "rl" or "cost", step is the environment steps
-        of an agent's evaluation. Values of an agent are means over evaluation episodes. A cell that failed has a row
-        of the track "failed" for "score" and "rl" each that it lacks, without a value.
+        Long format with the columns of `COLUMNS`: the track is "score", "rl" (returns), "agent" (what else is known of
+        agents) or "cost", step is the environment steps of an agent's evaluation. Values of an agent are means over
+        evaluation episodes. A cell that failed has a row of the track "failed" for "score" and "rl" each that it
+        lacks, without a value.
 
     Raises:
         DataError: the folder holds no results.
@@ -72,8 +76,7 @@ def load_results(run: str | Path) -> pd.DataFrame:
             rows.append({**head, "track": "cost", "metric": metric, "step": 0, "value": value})
         evaluations = cell / "rl" / "evaluations.csv"
         if evaluations.exists():
-            for step, value in pd.read_csv(evaluations).groupby("step")["return"].mean().items():
-                rows.append({**head, "track": "rl", "metric": "return", "step": step, "value": value})
+            rows += [{**head, **row} for row in _agent_rows(cell / "rl")]
         if (cell / "error.txt").exists():
             scored = scores.exists() or about["method"] == "raw_pixels"
             lacking = {"score": not scored, "rl": not evaluations.exists()}
@@ -81,6 +84,21 @@ def load_results(run: str | Path) -> pd.DataFrame:
     if all(row["track"] == FAILED for row in rows):
         raise DataError(f"{run} holds no finished cell yet.")
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _agent_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return what an agent's evaluations give: returns in the track "rl", all else in the track "agent"."""
+    table = pd.read_csv(folder / "evaluations.csv")
+    means = table.groupby("step")[[name for name in ("return", "success", "length") if name in table]].mean()
+    rows: list[dict[str, Any]] = [
+        {"track": "rl" if metric == "return" else "agent", "metric": metric, "step": step, "value": value}
+        for metric in means
+        for step, value in means[metric].dropna().items()
+    ]
+    if (folder / "config.json").exists():
+        speed = json.loads((folder / "config.json").read_text())["steps_per_second"]
+        rows.append({"track": "agent", "metric": "steps_per_second", "step": means.index[-1], "value": speed})
+    return rows
 
 
 def _cost(cell: Path) -> dict[str, float]:
@@ -153,11 +171,11 @@ def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     failed has a row without values.
     """
     of_environment = results[results["environment"] == environment]
-    ended = of_environment[~of_environment["track"].isin([FAILED, "cost"])]
+    ended = of_environment[~of_environment["track"].isin(ASIDE)]
     table = ended.loc[ended.groupby(["method", "seed", "metric"])["step"].idxmax()]
     wide = table.groupby(["method", "metric"], sort=False)["value"].mean().unstack()
     # Headline metrics first, then those of plug-ins; values per factor have tables of their own.
-    known = results.loc[~results["track"].isin([FAILED, "cost"]), "metric"].unique()
+    known = results.loc[~results["track"].isin(ASIDE), "metric"].unique()
     columns = [name for name in HEADLINE if name in known]
     columns += [
         str(name) for name in known if "." not in str(name) and not (name in HEADLINE or _is_built_in(str(name)))
@@ -241,7 +259,7 @@ def costs(results: pd.DataFrame, environment: str) -> pd.DataFrame:
 def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = ()) -> None:
     """Write `results.csv` (long) and the summary as `table.csv`, `table.md` (with remarks) and `table.tex`.
 
-    `factors.md` has the values per factor, `cost.md` what training took.
+    `factors.md` has the values per factor, `cost.md` what training took, `agents.md` how agents learned.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results.to_csv(folder / "results.csv", index=False)
@@ -259,6 +277,9 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
     (folder / "factors.md").write_text("\n\n".join(by_factor) + "\n")
     cost = [f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f')}" for name in environments]
     (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
+    if results["track"].eq("rl").any():
+        tables = [f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt='.4g')}" for name in environments]
+        (folder / "agents.md").write_text("\n\n".join(tables) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
 
 

@@ -1,203 +1,236 @@
-"""Reinforcement learning on frozen encoders with Stable-Baselines3: the downstream track that decides."""
+"""Reinforcement learning on encoders: the downstream track that decides."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
+import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
-from stable_baselines3 import PPO
+from filelock import FileLock, Timeout
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from srl_bench.config import RAW_PIXELS, RLConfig, options
+from srl_bench.algorithms import check_algorithm, hyperparameters, make_agent
+from srl_bench.checkpoints import load_checkpoint, load_policy, save_policy
+from srl_bench.config import RLConfig, options
+from srl_bench.curiosity import CuriousVecEnv
 from srl_bench.device import cpu_threads, resolve_device
-from srl_bench.encoder import Encoder
+from srl_bench.encoder import Encoder, load_encoder
+from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, TrainingError
-from srl_bench.progress import progress
 from srl_bench.provenance import code_version, provenance
-from srl_bench.rollouts import atomic_folder
-from srl_bench.vecenv import encode, make_vec_env
+from srl_bench.segments import Segments
+from srl_bench.sources import Source, as_source, check_source, split_source, weights_hash
+from srl_bench.vecenv import make_vec_env
 
-EVALUATION_SEED = 20_180_925
-ROLLOUT = 2_048
-Source = Encoder | Literal["raw_pixels"]
+NO_REWARD = (
+    "no evaluation episode had any reward but 0, so these returns compare nothing; try reward_type=shaped, curiosity, "
+    "or more steps."
+)
 
 
 def train_agent(
     environment: str,
-    source: Source,
+    source: Encoder | Source | str,
     *,
     environment_kwargs: dict[str, Any] | None = None,
     out: str | Path | None = None,
     config: RLConfig | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Train an agent on the states of a frozen encoder, and evaluate it on fixed episodes as it learns.
+    """Train an agent, and evaluate it on fixed episodes as it learns.
 
     Args:
         environment: Gymnasium id.
-        source: a frozen encoder, or "raw_pixels" for a convolutional policy trained end to end.
+        source: what the agent observes: an encoder or the folder of one, raw_pixels (a convolutional policy trained
+            end to end), ground_truth or proprioception; see `srl_bench.sources.as_source`.
         environment_kwargs: keyword arguments of the environment.
-        out: folder for `evaluations.csv`, the agent's weights and its provenance; what exists is returned.
+        out: folder for `evaluations.csv`, the agent and its provenance. What is finished there is returned; what was
+            interrupted goes on from its last evaluation.
         config: the settings as one object; `settings` are its fields, given singly.
 
     Returns:
-        One row per evaluation episode: step, episode, return, length, seconds (of training so far).
+        One row per evaluation episode: step, episode, return, length, success (1 or 0, NaN where the environment does
+        not tell), seconds (of training so far).
 
     Raises:
-        ConfigError: a setting is wrong, or environment and encoder do not fit.
-        DataError: `out` holds another agent, or other files.
+        ConfigError: a setting is wrong, or environment, algorithm and encoder do not fit each other.
+        DataError: `out` holds another agent, or other files, or another process writes there.
         TrainingError: the encoder's weights changed.
     """
     if config is not None and settings:
         raise ConfigError("give either config or single settings, not both.")
     config = config or options(RLConfig, settings)
-    folder = Path(out) if out is not None else None
-    kwargs = dict(environment_kwargs or {})
-    if isinstance(source, Encoder) and source.observation == "state":
-        kwargs["obs_type"] = "state"
+    chosen = as_source(source)
+    kwargs = chosen.environment_kwargs(dict(environment_kwargs or {}))
+    remarks = check_source(chosen, environment, kwargs, config)
+    check_fit(environment, kwargs, config, pixels=chosen.pixels)
     request = {
         "environment": environment,
         "environment_kwargs": kwargs,
-        "encoder_sha256": weights_hash(source),
+        "source": chosen.name,
+        "encoder_sha256": weights_hash(chosen),
         "rl": asdict(config),
+        "hyperparameters": hyperparameters(config.algorithm, environment, config.hyperparameters),
         "code_version": code_version(),
     }
-    if folder is not None and folder.exists() and any(folder.iterdir()):
+    if out is None:
+        return _train(chosen, request, config, None, remarks)
+    folder = Path(out)
+    if (folder / "evaluations.csv").exists() or (folder.exists() and not _is_ours(folder)):
         return _finished(folder, request)
-    with cpu_threads(config.threads):
-        training = _observed(make_vec_env(environment, config.n_envs, seed=config.seed, **kwargs), source)
-        evaluation = _observed(make_vec_env(environment, config.eval_episodes, **kwargs), source)
-        agent = _make_agent(training, source, config)
-        recorder = _Evaluations(evaluation, config)
-        started = time.perf_counter()
-        agent.learn(config.steps, callback=recorder)
-        seconds = time.perf_counter() - started
-        training.close()
-        evaluation.close()
-    if weights_hash(source) != request["encoder_sha256"]:
-        raise TrainingError("the weights of the frozen encoder changed during training; its results are void.")
-    table = pd.DataFrame(recorder.rows)
-    if folder is not None:
-        about = provenance(
-            **request,
-            encoder=source.provenance if isinstance(source, Encoder) else source,
-            seconds=seconds,
-            steps_per_second=agent.num_timesteps / seconds,
-        )
-        with atomic_folder(folder) as path:
-            table.to_csv(path / "evaluations.csv", index=False)
-            (path / "config.json").write_text(json.dumps(about, indent=1))
-            weights = {name: value.detach().cpu().clone() for name, value in agent.policy.state_dict().items()}
-            save_file(weights, path / "agent.safetensors")
-    return table
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            if (folder / "config.json").exists():
+                _check_same(folder, request)
+            return _train(chosen, request, config, folder, remarks)
+    except Timeout as error:
+        raise DataError(f"another process is training an agent in {folder}; wait, or give another folder.") from error
 
 
-def _finished(folder: Path, request: dict[str, Any]) -> pd.DataFrame:
-    """Return the stored evaluations of the same request.
+def check_fit(environment: str, kwargs: dict[str, Any], config: RLConfig, *, pixels: bool) -> None:
+    """Raise `ConfigError` unless the algorithm takes the environment's actions and observations."""
+    env = make_environment(environment, kwargs)
+    try:
+        check_algorithm(config.algorithm, env, images=pixels or config.encoder_mode != "frozen")
+    finally:
+        env.close()
 
-    Raises:
-        DataError: the folder holds something else.
-    """
-    stored = {}
-    if (folder / "evaluations.csv").exists() and (folder / "config.json").exists():
-        stored = json.loads((folder / "config.json").read_text())
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is empty, but for what precedes training, or that of an agent."""
+    return (folder / "config.json").exists() or not {path.name for path in folder.iterdir()} - {".lock", "pretraining"}
+
+
+def _check_same(folder: Path, request: dict[str, Any]) -> None:
+    file = folder / "config.json"
+    stored = json.loads(file.read_text()) if file.exists() else {}
     differs = [key for key, value in json.loads(json.dumps(request)).items() if stored.get(key) != value]
     if differs:
         raise DataError(f"{folder} holds something else (differs in {', '.join(differs)}); give another folder.")
+
+
+def _finished(folder: Path, request: dict[str, Any]) -> pd.DataFrame:
+    """Return the stored evaluations of the same request."""
+    _check_same(folder, request)
     return pd.read_csv(folder / "evaluations.csv")
 
 
-def _observed(venv: VecEnv, source: Source) -> VecEnv:
-    return encode(venv, source) if isinstance(source, Encoder) else venv
+def _train(
+    source: Source, request: dict[str, Any], config: RLConfig, folder: Path | None, remarks: list[str]
+) -> pd.DataFrame:
+    with cpu_threads(config.threads):
+        training = observed_environments(source, request, config, config.n_envs, training=True)
+        evaluation = observed_environments(source, request, config, config.eval_episodes, training=False)
+        log = str(folder / "tensorboard") if config.tensorboard and folder is not None else None
+        agent = build_agent(source, request, config, training, tensorboard=log)
+        share_statistics(training, evaluation)
+        if folder is not None:
+            (folder / "config.json").write_text(json.dumps(request, indent=1))
+            if source.encoder is not None:
+                source.encoder.save(folder / "encoder")
+        segments = Segments(evaluation, config, folder / "checkpoint" if folder is not None else None)
+        if segments.checkpoint is not None and segments.checkpoint.exists():
+            segments.resume(load_checkpoint(segments.checkpoint, agent))
+        # SB3 resets environments that gave no observation yet; the segments do that
+        agent._last_obs = np.empty(0)
+        try:
+            remaining = max(0, config.steps - agent.num_timesteps)
+            agent.learn(remaining, callback=segments, reset_num_timesteps=False, tb_log_name="agent")
+        finally:
+            training.close()
+            evaluation.close()
+    if weights_hash(source) != request["encoder_sha256"]:
+        raise TrainingError("the weights of the frozen encoder changed during training; its results are void.")
+    table = pd.DataFrame(segments.rows)
+    if not table["return"].any():
+        remarks = [*remarks, NO_REWARD]
+    if folder is not None:
+        about = provenance(
+            **request,
+            encoder=source.encoder.provenance if source.encoder is not None else source.name,
+            seconds=segments.seconds,
+            steps_per_second=agent.num_timesteps / max(segments.seconds, 1e-9),
+            notes=remarks,
+        )
+        save_policy(folder, agent)
+        (folder / "config.json").write_text(json.dumps(about, indent=1))
+        table.to_csv(folder / "evaluations.tmp", index=False)
+        (folder / "evaluations.tmp").rename(folder / "evaluations.csv")
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return table
 
 
-def _make_agent(venv: VecEnv, source: Source, config: RLConfig) -> BaseAlgorithm:
-    if not isinstance(source, Encoder) and source != RAW_PIXELS:
-        raise ConfigError(f"an agent learns from an Encoder or from {RAW_PIXELS!r}, not from {source!r}.")
-    pixels = source == RAW_PIXELS
-    device = resolve_device(config.device) if pixels or config.device != "auto" else "cpu"
-    arguments = {"n_steps": max(1, ROLLOUT // config.n_envs), "seed": config.seed, **config.hyperparameters}
-    try:
-        return PPO("CnnPolicy" if pixels else "MlpPolicy", venv, device=device, **arguments)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"PPO does not take these hyperparameters {config.hyperparameters}: {error}.") from error
+def observed_environments(
+    source: Source, request: dict[str, Any], config: RLConfig, count: int, *, training: bool
+) -> VecEnv:
+    """Return `count` environments with what the agent observes; those of training have bonus and scaled rewards."""
+    environment, kwargs = request["environment"], request["environment_kwargs"]
+    venv = source.observe(make_vec_env(environment, count, seed=config.seed, **kwargs), config, environment, kwargs)
+    gamma = float(request["hyperparameters"].get("gamma", 0.99))
+    if config.curiosity and training:
+        venv = CuriousVecEnv(venv, config.curiosity, gamma=gamma, seed=config.seed)
+    if config.normalise:
+        images = source.pixels or config.encoder_mode != "frozen"
+        venv = VecNormalize(venv, training=training, norm_obs=not images, norm_reward=training, gamma=gamma)
+    return venv
 
 
-class _Evaluations(BaseCallback):
-    """Plays the evaluation episodes before training, at fixed steps and at the end."""
-
-    def __init__(self, venv: VecEnv, config: RLConfig) -> None:
-        super().__init__()
-        self.venv = venv
-        self.config = config
-        self.rows: list[dict[str, float]] = []
-
-    def _on_training_start(self) -> None:
-        self._started = time.perf_counter()
-        self._bar = progress()
-        self._bar.start()
-        self._task = self._bar.add_task("train agent", total=self.config.steps, status="")
-        self._evaluate()
-        self._next = self.config.eval_every
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self._bar.update(self._task, completed=min(self.num_timesteps, self.config.steps))
-
-    def _on_rollout_start(self) -> None:
-        # The policy changes only between rollouts, so evaluations belong there.
-        if self.num_timesteps >= self._next:
-            self._evaluate()
-            self._next += self.config.eval_every
-
-    def _on_training_end(self) -> None:
-        if self.rows[-1]["step"] < self.num_timesteps:
-            self._evaluate()
-        self._bar.stop()
-
-    def _evaluate(self) -> None:
-        seconds = time.perf_counter() - self._started
-        episodes = play(self.model, self.venv)
-        self._bar.update(self._task, status=f"return {np.mean([row['return'] for row in episodes]):.2f}")
-        self.rows += [{"step": self.num_timesteps, **row, "seconds": seconds} for row in episodes]
+def build_agent(
+    source: Source, request: dict[str, Any], config: RLConfig, venv: VecEnv, tensorboard: str | None = None
+) -> BaseAlgorithm:
+    """Make the agent of a configuration, untrained."""
+    own_encoder = config.encoder_mode != "frozen"
+    images = source.pixels or (own_encoder and source.encoder is not None and source.encoder.observation == "pixels")
+    on_gpu = images or config.device != "auto"
+    return make_agent(
+        config.algorithm,
+        venv,
+        request["hyperparameters"],
+        images=images,
+        seed=config.seed,
+        device=resolve_device(config.device) if on_gpu else "cpu",
+        policy_kwargs=source.policy_kwargs(config.encoder_mode),
+        tensorboard=tensorboard,
+    )
 
 
-def play(agent: BaseAlgorithm, venv: VecEnv) -> list[dict[str, float]]:
-    """Play one episode in each environment with the agent's most likely actions.
+def load_run(folder: Path, **kwargs: Any) -> tuple[BaseAlgorithm, VecEnv, Source, dict[str, Any]]:
+    """Rebuild the agent of a finished training from its configuration; no code from the files is executed.
+
+    Args:
+        folder: what `train_agent` wrote.
+        kwargs: arguments of the environment in place of those of the training.
 
     Returns:
-        For each episode its number, return and length. The episodes are the same at every call.
+        The agent, one environment with what it observes, its source and the contents of `config.json`.
+
+    Raises:
+        DataError: the folder holds no finished agent.
     """
-    venv.seed(EVALUATION_SEED)
-    observations: Any = venv.reset()
-    returns, lengths = np.zeros(venv.num_envs), np.zeros(venv.num_envs, dtype=np.int64)
-    running = np.ones(venv.num_envs, dtype=bool)
-    while running.any():
-        actions, _ = agent.predict(observations, deterministic=True)
-        observations, rewards, dones, _ = venv.step(actions)
-        returns += rewards * running
-        lengths += running
-        running &= ~dones
-    pairs = zip(returns.tolist(), lengths.tolist(), strict=True)
-    return [{"episode": index, "return": total, "length": length} for index, (total, length) in enumerate(pairs)]
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        config = options(RLConfig, about["rl"])
+        name = about["source"]
+        about["environment_kwargs"] = {**about["environment_kwargs"], **kwargs}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} holds no agent: {error}") from error
+    if not (folder / "agent.safetensors").exists():
+        raise DataError(f"the training in {folder} is not finished; run its command again.")
+    stored = folder / "encoder"
+    source = Source(load_encoder(stored), split_source(name)[1]) if stored.is_dir() else as_source(name)
+    venv = observed_environments(source, about, config, 1, training=False)
+    agent = build_agent(source, about, config, venv)
+    load_policy(folder, agent)
+    return agent, venv, source, about
 
 
-def weights_hash(source: Source) -> str:
-    """Return the sha256 of all weights of an encoder, "" for other sources."""
-    digest = hashlib.sha256()
-    if not isinstance(source, Encoder):
-        return ""
-    for name, value in sorted(source.state_dict().items()):
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    return digest.hexdigest()
+def share_statistics(training: VecEnv, evaluation: VecEnv) -> None:
+    """Let environments of evaluation normalise observations as those of training do at that moment."""
+    if isinstance(training, VecNormalize) and isinstance(evaluation, VecNormalize) and training.norm_obs:
+        evaluation.obs_rms = training.obs_rms

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from srl_bench.encoder import Encoder
 from srl_bench.errors import ConfigError
+from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.parallel import LocalVecEnv, WorkerVecEnv
 
 
@@ -59,18 +63,32 @@ def encode(venv: VecEnv, encoder: Encoder) -> VecEnv:
 
 
 class EncodedVecEnv(VecEnvWrapper):
-    """Encodes all observations of a step at once, and the final observations of episodes that ended."""
+    """Encodes all observations of a step at once, and the final observations of episodes that ended.
 
-    def __init__(self, venv: VecEnv, encoder: Encoder) -> None:
-        check_observations(venv.observation_space, encoder)
-        super().__init__(venv, observation_space=state_space(encoder))
+    Args:
+        venv: environments that give what the encoder reads; with `beside`, dictionaries of "pixels" and "state".
+        encoder: the frozen encoder.
+        beside: function of "state" vectors (n, K) whose columns (n, C) are put beside the states of the encoder.
+    """
+
+    def __init__(self, venv: VecEnv, encoder: Encoder, beside: Callable[[NDArray], NDArray] | None = None) -> None:
+        space, width = venv.observation_space, 0
+        if beside is not None:
+            if not isinstance(space, gymnasium.spaces.Dict) or not {"pixels", "state"} <= set(space.spaces):
+                raise ConfigError(f"the environment gives {space}; make it with obs_type='pixels+state'.")
+            width = beside(np.zeros((1, *(space["state"].shape or ())))).shape[1]
+            space = space["pixels"]
+        check_observations(space, encoder)
+        super().__init__(venv, observation_space=_unbounded(encoder.state_dim + width))
         self.encoder = encoder
+        self.beside = beside
 
     def reset(self) -> VecEnvObs:
         """Reset all environments; return (n, d) states."""
         held, actions = self.encoder.initial_state(self.num_envs), no_actions(self.action_space, self.num_envs)
-        self._held, states = self.encoder.step(held, self._array(self.venv.reset()), actions)
-        return states
+        frames, columns = self._split(self.venv.reset())
+        self._held, states = self.encoder.step(held, frames, actions)
+        return _joined(states, columns)
 
     def step_async(self, actions: NDArray) -> None:
         """Start a step of all environments."""
@@ -81,23 +99,103 @@ class EncodedVecEnv(VecEnvWrapper):
         """Return states (n, d), rewards, dones and infos, whose "terminal_observation" is a state as well."""
         observations, rewards, dones, infos = self.venv.step_wait()
         ended = [index for index, info in enumerate(infos) if "terminal_observation" in info]
-        frames, held, actions = self._array(observations), self._held, self._actions
+        frames, columns = self._split(observations)
+        held, actions = self._held, self._actions
         if ended:
-            final = np.stack([infos[index]["terminal_observation"] for index in ended])
-            frames = np.concatenate([frames, final])
+            final = [self._split(_batched(infos[index]["terminal_observation"])) for index in ended]
+            frames = np.concatenate([frames, *(frame for frame, _ in final)])
+            columns = np.concatenate([columns, *(column for _, column in final)])
             # The frames after a reset begin an episode; the final ones continue what is held.
             held, actions = np.concatenate([held, held[ended]]), np.concatenate([actions, actions[ended]])
             held[ended] = self.encoder.initial_state(len(ended))
         held, states = self.encoder.step(held, frames, actions)
         self._held = held[: self.num_envs]
+        states = _joined(states, columns)
         for position, index in enumerate(ended):
             infos[index]["terminal_observation"] = states[self.num_envs + position]
         return states[: self.num_envs], rewards, dones, infos
 
-    @staticmethod
-    def _array(observations: VecEnvObs) -> NDArray:
-        assert isinstance(observations, np.ndarray)
-        return observations
+    def _split(self, observations: VecEnvObs) -> tuple[NDArray, NDArray]:
+        """Return what the encoder reads (n, ...) and the columns beside its states (n, C)."""
+        if self.beside is None:
+            assert isinstance(observations, np.ndarray)
+            return observations, np.empty((len(observations), 0), np.float32)
+        assert isinstance(observations, dict)
+        return observations["pixels"], self.beside(observations["state"])
+
+
+class FactorVecEnv(VecEnvWrapper):
+    """Maps the factors (n, K) that environments with obs_type="state" give to columns (n, C)."""
+
+    def __init__(self, venv: VecEnv, columns: Callable[[NDArray], NDArray]) -> None:
+        width = columns(np.zeros((1, *(venv.observation_space.shape or ())))).shape[1]
+        super().__init__(venv, observation_space=_unbounded(width))
+        self.columns = columns
+
+    def reset(self) -> VecEnvObs:
+        """Reset all environments; return (n, C)."""
+        return self.columns(self.venv.reset())  # type: ignore[arg-type]
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return columns (n, C), rewards, dones and infos, whose "terminal_observation" are columns as well."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for info in infos:
+            if "terminal_observation" in info:
+                info["terminal_observation"] = self.columns(info["terminal_observation"])
+        return self.columns(observations), rewards, dones, infos  # type: ignore[arg-type]
+
+
+class EncoderExtractor(BaseFeaturesExtractor):
+    """The encoder inside an agent's policy, which then reads observations: for replay of images, or to train it.
+
+    `PPO("CnnPolicy", venv, policy_kwargs={"features_extractor_class": EncoderExtractor,
+    "features_extractor_kwargs": {"encoder": encoder}})`; "MlpPolicy" for an encoder of vectors. Frozen, it gives the
+    states of `encode`, but encodes every observation again each time that it is sampled.
+
+    Args:
+        observation_space: of the environments, images as (C, H, W).
+        encoder: what to begin with.
+        mode: "frozen"; "finetune", to train a copy further; or "scratch", to train the same network from new weights.
+
+    Raises:
+        ConfigError: the encoder has a memory, which a policy that samples single steps cannot keep.
+    """
+
+    def __init__(self, observation_space: gymnasium.Space, encoder: Encoder, mode: str = "frozen") -> None:
+        super().__init__(observation_space, encoder.state_dim)
+        if encoder.is_recurrent:
+            raise ConfigError(
+                "a recurrent encoder needs the whole episode, but a policy's network sees single steps; "
+                "use srl.encode(venv, encoder), which keeps its memory."
+            )
+        # not a submodule: neither an optimiser nor the averages of target networks may touch a frozen encoder
+        self._frozen = (encoder,) if mode == "frozen" else ()
+        if mode == "frozen":
+            return
+        if mode not in ("finetune", "scratch"):
+            raise ConfigError(f"mode must be frozen, finetune or scratch, not {mode!r}.")
+        self.network = deepcopy(encoder.network)
+        if mode == "scratch":
+            self.network = EncoderNetwork(**encoder.network.config)  # type: ignore[arg-type]
+            self.network.input_scale.copy_(encoder.network.input_scale)
+            self.network.input_offset.copy_(encoder.network.input_offset)
+        self.network.requires_grad_(True)
+        trained = mode == "finetune"
+        self.register_buffer("mean", encoder.mean.clone() if trained else torch.zeros_like(encoder.mean))
+        self.register_buffer("std", encoder.std.clone() if trained else torch.ones_like(encoder.std))
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Return states (B, d) of float images (B, C, H, W) in [0, 1], or of vectors (B, K)."""
+        if self._frozen:
+            encoder = self._frozen[0]
+            with torch.no_grad():
+                return encoder(observations.to(encoder.device)).to(observations.device)
+        mean, _ = self.network(observations)
+        return (mean - self.mean) / self.std
+
+    def apply(self, fn: Callable[[torch.nn.Module], None]) -> EncoderExtractor:
+        """Leave the weights alone: SB3 initialises its policies through this."""
+        return self
 
 
 class EncodedObservation(gymnasium.Wrapper):
@@ -133,7 +231,22 @@ def no_actions(space: gymnasium.Space, n: int) -> NDArray:
 
 def state_space(encoder: Encoder) -> gymnasium.spaces.Box:
     """Return the unbounded space of standardised states."""
-    return gymnasium.spaces.Box(-np.inf, np.inf, (encoder.state_dim,), np.float32)
+    return _unbounded(encoder.state_dim)
+
+
+def _unbounded(width: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+
+
+def _batched(observation: Any) -> Any:
+    """Return one observation as a batch."""
+    if isinstance(observation, dict):
+        return {key: value[None] for key, value in observation.items()}
+    return observation[None]
+
+
+def _joined(states: NDArray[np.float32], columns: NDArray) -> NDArray[np.float32]:
+    return np.concatenate([states, columns], axis=1) if columns.shape[1] else states
 
 
 def check_observations(space: gymnasium.Space, encoder: Encoder) -> None:

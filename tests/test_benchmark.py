@@ -50,7 +50,7 @@ def test_every_stage_of_every_cell_is_stored(finished):
         assert about["train"]["steps"] == 6
         assert about["versions"]["torch"]
     results = load_results(finished / "tiny")
-    assert set(results["track"]) == {"score", "rl", "cost"}
+    assert set(results["track"]) == {"score", "rl", "agent", "cost"}
     truth = results[(results["method"] == "ground_truth") & (results["metric"] == "ridge_r2")]
     assert truth["value"].item() == pytest.approx(1.0, abs=1e-3)
 

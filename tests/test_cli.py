@@ -11,7 +11,7 @@ from srl_bench import cli
 from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-COMMANDS = ("record", "pretrain", "score", "train", "run", "table", "publish", "list", "info")
+COMMANDS = ("record", "pretrain", "score", "rl", "run", "table", "publish", "list", "info")
 COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate")
 SUITE = """
 name: small
@@ -73,7 +73,7 @@ def test_the_stages_one_by_one(run, tmp_path):
     assert "inverse(kind='linear')" in run("info", out / "encoder")
     assert "ridge_r2" in run("score", out / "encoder", data, "--metrics", "ridge_r2")
     agent = ("--steps", 64, "--n-envs", 2, "--eval-episodes", 2, "--set", "n_steps=16")
-    assert "return" in run("train", out / "encoder", "--out", tmp_path / "agent", *agent)
+    assert "return" in run("rl", out / "encoder", "--out", tmp_path / "agent", *agent)
     assert (tmp_path / "agent" / "evaluations.csv").exists()
 
 
@@ -140,7 +140,7 @@ def test_the_suite_may_be_given_with_an_equals_sign(words, run, tmp_path):
 
 
 def test_arguments_of_the_environment_and_of_the_agent_are_told_apart(run, tmp_path):
-    words = ("train", "raw_pixels", "--environment", "srl_bench/MobileRobot-v0", "--steps", 32, "--n-envs", 2)
+    words = ("rl", "raw_pixels", "--environment", "srl_bench/MobileRobot-v0", "--steps", 32, "--n-envs", 2)
     words = (*words, "--eval-episodes", 1, "--set", "n_steps=16", "n_epochs=1")
     run(*words, "--out", tmp_path / "agent", "--environment-set", "image_size=48", "max_steps=5")
     about = json.loads((tmp_path / "agent" / "config.json").read_text())
@@ -180,7 +180,7 @@ def test_failed_cells_set_the_exit_code(run, tmp_path):
         (("score", "/nowhere", "/nowhere"), "config.json"),
         (("table", "/nowhere"), "suite.json"),
         (("list", "methods", "--plugin", "/nowhere/x.py"), "does not exist"),
-        (("train", "raw_pixels", "--out", "/tmp/never"), "--environment"),
+        (("rl", "raw_pixels", "--out", "/tmp/never"), "--environment"),
     ],
 )
 def test_errors_are_one_sentence_without_traceback(words, named, run):

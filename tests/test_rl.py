@@ -9,7 +9,8 @@ from stable_baselines3 import PPO
 
 import srl_bench as srl
 from srl_bench.errors import ConfigError, DataError, TrainingError
-from srl_bench.rl import play, weights_hash
+from srl_bench.segments import Segments, play
+from srl_bench.sources import weights_hash
 
 ENVIRONMENT = "srl_bench/MobileRobot-v0"
 KWARGS = {"image_size": 48, "max_steps": 20}
@@ -64,16 +65,14 @@ def test_evaluation_episodes_are_the_same_every_time_and_returns_are_summed(enco
 
 
 def test_a_changed_encoder_voids_the_run(encoder, monkeypatch):
-    from srl_bench import rl
-
-    original = rl._Evaluations._evaluate
+    original = Segments._evaluate
 
     def tamper(self):
         original(self)
         with torch.no_grad():
             encoder.mean.add_(1.0)
 
-    monkeypatch.setattr(rl._Evaluations, "_evaluate", tamper)
+    monkeypatch.setattr(Segments, "_evaluate", tamper)
     with pytest.raises(TrainingError, match="changed"):
         train(encoder, steps=256)
 

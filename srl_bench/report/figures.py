@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
+from srl_bench.curves import curves_of, interquartile_curve
 from srl_bench.encoder import encode_rows, load_encoder
 from srl_bench.results import HEADLINE, intervals, suite_cells, summary
 from srl_bench.rollouts import open_rollouts
@@ -85,17 +86,18 @@ def metric_bars(results: pd.DataFrame) -> Figure:
 
 
 def learning_curves(results: pd.DataFrame) -> Figure:
-    """Draw the mean evaluation return over environment steps, with the 95 % interval over seeds as a band."""
-    curves = intervals(results[results["track"] == "rl"])
-    final = curves.loc[curves.groupby("method")["step"].idxmax()].sort_values("mean", ascending=False)
+    """Draw the interquartile mean of evaluation returns over environment steps, with the 95 % interval as a band."""
+    agents = results[results["track"] == "rl"]
+    curves = {str(method): curves_of(agents, str(method)) for method in agents["method"].unique()}
+    estimates = {method: (steps, interquartile_curve(values)) for method, (steps, values) in curves.items()}
+    order = sorted(estimates, key=lambda method: -estimates[method][1].value[-1])
     figure, axis = plt.subplots(figsize=(6.4, 4.0))
-    colours = sns.color_palette("tab20", len(final))
-    for colour, method in zip(colours, final["method"], strict=True):
-        curve = curves[curves["method"] == method].sort_values("step")
+    for colour, method in zip(sns.color_palette("tab20", len(order)), order, strict=True):
+        steps, estimate = estimates[method]
         style = "--" if method in REFERENCES else "-"
-        axis.plot(curve["step"], curve["mean"], style, color=colour, label=method, linewidth=1.5)
-        axis.fill_between(curve["step"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
-    axis.set(xlabel="environment steps", ylabel="return", title=f"PPO on frozen encoders. {_seeds_note(results)}")
+        axis.plot(steps, estimate.value, style, color=colour, label=method, linewidth=1.5)
+        axis.fill_between(steps, estimate.low, estimate.high, color=colour, alpha=0.15, linewidth=0)
+    axis.set(xlabel="environment steps", ylabel="return", title=f"Agents, interquartile means. {_seeds_note(agents)}")
     axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
     return figure
 
