@@ -44,6 +44,11 @@ def remembered(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def forget() -> None:
+    """Drop all stored results, as measurements of time must."""
+    _results.clear()
+
+
 def _frozen(result: Any) -> Any:
     for array in result if isinstance(result, tuple) else (result,):
         if isinstance(array, np.ndarray):

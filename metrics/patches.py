@@ -149,5 +149,5 @@ def nieqa_skill(
 
 def _named(name: str, values: NDArray) -> dict[str, float]:
     if np.isnan(values).any():
-        common.undefined(name, "patches are larger than the data, or the task factors do not vary within any")
+        common.undefined(name, "patches are larger than the data, or the task factors do not vary within any patch")
     return dict(zip(("local", "global"), map(float, values), strict=True))

@@ -50,6 +50,12 @@ def test_summary_is_the_mean_over_seeds_of_the_last_step_sorted(results):
     assert table.loc["floor", "ridge_r2"] == pytest.approx((5 * 0.1 + 0.3) / 6)
 
 
+def test_noise_has_a_row_where_it_was_scored(results):
+    table = summary(results.assign(noise=0.05), "srl_bench/World-v0")
+    assert list(table.index) == ["good_one", "bad", "floor", "noise"]
+    assert table.loc["noise", "ridge_r2"] == pytest.approx(0.05)
+
+
 def test_interval_is_students_and_absent_below_five_seeds(results):
     known = intervals(results).set_index(["method", "metric", "step"])
     row = known.loc[("good_one", "ridge_r2", 0)]

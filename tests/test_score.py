@@ -45,6 +45,18 @@ def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
         assert low <= value <= high, name
 
 
+def test_intervals_hold_the_value_and_need_an_option(features, mobile):
+    names = ["gtc", "ridge_r2", "knn_skill", "trustworthiness", "dci"]
+    records = score_records(features, mobile, metrics=names)
+    for name in names[:4]:
+        assert records[name]["low"] < records[name]["value"] < records[name]["high"], name
+    assert records["ridge_r2"]["noise"] <= records["ridge_r2"]["value"]
+    assert np.isnan(records["dci.I"]["low"])
+    without = score_records(features, mobile, metrics=["gtc"], intervals=False)["gtc"]
+    assert np.isnan(without["low"])
+    assert without["value"] == records["gtc"]["value"]
+
+
 def test_metrics_without_a_split_see_test_rows_only_and_floors_are_shifts(features, mobile):
     """Oracles: the metrics called by hand on the test rows."""
     records = score_records(features, mobile, metrics=["gtc", "mig"])
