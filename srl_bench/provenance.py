@@ -21,7 +21,7 @@ PRESENTATION |= {"rank_correlation.py", "intervene.py"}
 
 @cache
 def code_version(*parts: str) -> str:
-    """Return 12 hex digits of the hash of all source files that can change a result.
+    """Return 12 hex digits of the hash of all files that can change a result: sources and hyperparameters.
 
     `parts` narrows it to some files and folders of the package.
     """
@@ -29,6 +29,7 @@ def code_version(*parts: str) -> str:
     # In a checkout the rooms are symbolic links, which rglob does not follow.
     folders = (root, *(root / room for room in ("environments", "baselines", "metrics")))
     files = {file.relative_to(root): file for folder in folders for file in folder.rglob("*.py")}
+    files[Path("hyperparameters.yaml")] = root / "hyperparameters.yaml"
     digest = hashlib.sha256()
     for relative, file in sorted(files.items()):
         if relative.parts[0] in parts or not (parts or relative.parts[0] in PRESENTATION):

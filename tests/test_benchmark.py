@@ -172,6 +172,8 @@ def test_cells_of_another_configuration_do_not_mix(finished):
         ({"metrics": ("ridge_r3",)}, "ridge_r2"),
         ({"train": TrainConfig(body="natur")}, "nature"),
         ({"environments": (RecordConfig(environment="srl_bench/Mobile-v0"),)}, "MobileRobot"),
+        ({"rl": RLConfig(algorithm="sac")}, "These fit: a2c, ars, cma_es, dqn"),
+        ({"rl": RLConfig(algorithm="ars"), "methods": ("raw_pixels",)}, "no network for images"),
         ({"environments": (RecordConfig(environment_kwargs={"image_sise": 48}),)}, "image_size"),
     ],
 )

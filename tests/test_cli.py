@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from srl_bench import cli
 from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "rl", "run", "table", "publish", "list", "info")
-COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate")
+COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate", "enjoy")
 SUITE = """
 name: small
 environments:
@@ -150,6 +151,28 @@ def test_arguments_of_the_environment_and_of_the_agent_are_told_apart(run, tmp_p
     assert "image_size" in failure(run, *words, "--out", tmp_path / "other", "--environment-set", "image_sise=48")
 
 
+def test_a_method_is_trained_on_the_spot_and_its_agent_is_filmed(run, mobile, tmp_path):
+    out = tmp_path / "agent"
+    words = ("rl", "inverse + proprioception", "--data", mobile.path, "--environment-set", "max_steps=5")
+    words = (*words, "--steps", 32, "--n-envs", 2, "--eval-episodes", 2, "--set", "n_steps=8", "batch_size=8")
+    words = (*words, "--pretrain.steps", 2, "--pretrain.latent-dim", 4, "--tensorboard", "--out", out)
+    assert "success" in run(*words)
+    about = json.loads((out / "config.json").read_text())
+    assert about["source"] == "inverse+proprioception"
+    assert about["environment_kwargs"] == {"image_size": 48, "max_steps": 5, "obs_type": "pixels+state"}
+    assert load_file(out / "agent.safetensors")["mlp_extractor.policy_net.0.weight"].shape == (64, 4 + 2)
+    assert list((out / "tensorboard").rglob("events*"))
+    assert "success" in run(*words)
+    assert run("enjoy", out, "--data", mobile.path).strip() == str(out / "film.gif")
+    assert (out / "film.gif").stat().st_size > 1000
+
+
+def test_an_algorithm_that_does_not_fit_costs_no_pretraining(run, mobile, tmp_path):
+    words = ("rl", "autoencoder", "--data", mobile.path, "--algorithm", "sac", "--out", tmp_path / "agent")
+    assert "These fit: a2c, ars, cma_es, dqn" in failure(run, *words)
+    assert not (tmp_path / "agent").exists()
+
+
 def test_failed_cells_set_the_exit_code(run, tmp_path):
     """A loss that is NaN fails its own cell, with the term's name; the table holds the rest."""
     (tmp_path / "small.yaml").write_text(SUITE)
@@ -196,7 +219,7 @@ def test_errors_are_one_sentence_without_traceback(words, named, run):
         ("environments", "srl_bench/KukaButton-v0"),
         ("bodies", "nature"),
         ("suites", "quick"),
-        ("algos", "ppo"),
+        ("algos", "Truncated quantile critics"),
     ],
 )
 def test_list(kind, entry, run):

@@ -244,7 +244,7 @@ def test_the_wheel_has_one_package_and_all_rooms(wheel):
     assets = {f"srl_bench/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / "environments/assets").rglob("*.*")}
     assert assets
     assert assets <= set(names)
-    assert "srl_bench/suites/quick.yaml" in names
+    assert {"srl_bench/suites/quick.yaml", "srl_bench/hyperparameters.yaml"} <= set(names)
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
