@@ -30,6 +30,10 @@ HEADLINE = {
     "return": "return",
 }
 FAILED = "failed"
+AGENTS_NOTE = (
+    "* area: mean return over the steps of training; steps_to_95: steps until the mean of three evaluations in a row is\n"
+    "  95 % of the return on the ground truth, or all steps if it never is; reached: share of seeds for which it is"
+)
 # Tracks that have tables of their own.
 ASIDE = (FAILED, "cost", "agent")
 COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor", "noise"]
@@ -278,8 +282,9 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
     cost = [f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f')}" for name in environments]
     (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
     if results["track"].eq("rl").any():
-        tables = [f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt='.4g')}" for name in environments]
-        (folder / "agents.md").write_text("\n\n".join(tables) + "\n")
+        forms = ("", ".1f", ".2f", ".1f", ".0f", ".2f", ".0f")
+        tables = [f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt=forms)}" for name in environments]
+        (folder / "agents.md").write_text("\n\n".join([*tables, AGENTS_NOTE]) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
 
 
