@@ -31,8 +31,8 @@ HEADLINE = {
 }
 FAILED = "failed"
 AGENTS_NOTE = (
-    "* area: mean return over the steps of training; steps_to_95: steps until the mean of three evaluations in a row is\n"
-    "  95 % of the return on the ground truth, or all steps if it never is; reached: share of seeds for which it is"
+    "* area: mean return over the steps of training; steps_to_95: steps until the mean of three evaluations in a row\n"
+    "  is 95 % of the return on the ground truth, or all steps if it never is; reached: the share of seeds where it is"
 )
 # Tracks that have tables of their own.
 ASIDE = (FAILED, "cost", "agent")
