@@ -39,7 +39,7 @@ def trainer_of(text, rollouts, *, seed=0, **options):
     method = resolve(text)
     dim = method.state_dim(DIM, rollouts.factors.shape[1])
     objective = as_objective(method, dim)
-    config = TrainConfig(latent_dim=dim, validate_every=options["steps"], keep="last", seed=seed, **options)
+    config = TrainConfig(latent_dim=DIM, validate_every=options["steps"], keep="last", seed=seed, **options)
     torch.manual_seed(seed)
     network = make_network(method, rollouts, config)
     return Trainer(method, objective, network, rollouts, config, None)
