@@ -1,7 +1,7 @@
 """Run the episodes of a recording, each with its own seed, in this process or in workers.
 
 Workers leave frames in files, a few episodes in each, from which they are copied into the data set: a pipe would cost
-about a tenth of the time of drawing them.
+about a fifth of the time of drawing them.
 """
 
 from __future__ import annotations
