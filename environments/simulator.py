@@ -102,6 +102,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self.domain = domain
         self.max_steps = max_steps
         self.render_mode = render_mode
+        self._is_one_picture = obs_type == "pixels" and len(self.views) == 1
 
         self._look_factors = look_factors(randomise) if domain == "randomised" else ()
         self._distractors = Distractors(distractors, **self.distractor_area)
@@ -313,7 +314,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         return pixels if len(self.views) == 1 else gymnasium.spaces.Dict(parts)
 
     def _observation(self, state: NDArray[np.float64]) -> Any:
-        if self.obs_type == "pixels" and len(self.views) == 1:
+        if self._is_one_picture:
             return self._frame(self.image_size, self.views[0])
         vector = state.astype(np.float32)
         if self.obs_type == "state":

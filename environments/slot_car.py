@@ -47,9 +47,9 @@ class Track:
             for (ax, ay, a), (bx, by, b) in pairs
         ]
         self.starts: list[float] = []
-        # centre, radius, first normal, turn per metre
+        # centre, radius, half the angle of the car's first orientation, half the turn per metre
         self._arcs: list[tuple[float, float, float, float, float]] = []
-        # first point, cosine and sine of the normal, orientation
+        # first point, direction, orientation
         self._straights: list[tuple[float, float, float, float, Quaternion]] = []
         self.length = 0.0
         for i, ((x, y, radius), (next_x, next_y, next_radius)) in enumerate(pairs):
@@ -57,8 +57,11 @@ class Track:
             straight = math.sqrt((next_x - x) ** 2 + (next_y - y) ** 2 - (next_radius - radius) ** 2)
             radius += outside
             cos, sin = math.cos(normals[i]), math.sin(normals[i])
-            self._arcs.append((x, y, radius, normals[i - 1], 1 / radius))
-            self._straights.append((x + radius * cos, y + radius * sin, cos, sin, _orientation(normals[i])))
+            # a car has the normal on its right
+            half, last_half = ((normal + math.pi / 2) / 2 for normal in (normals[i - 1], normals[i]))
+            turned = (0.0, 0.0, math.sin(last_half), math.cos(last_half))
+            self._arcs.append((x, y, radius, half, 0.5 / radius))
+            self._straights.append((x + radius * cos, y + radius * sin, -sin, cos, turned))
             for length in (turn * radius, straight):
                 self.starts.append(self.length)
                 self.length += length
@@ -69,17 +72,12 @@ class Track:
         index = bisect(self.starts, along) - 1
         along -= self.starts[index]
         if index % 2:
-            x, y, cos, sin, orientation = self._straights[index // 2]
-            return (x - along * sin, y + along * cos, 0.0), orientation
-        x, y, radius, normal, bend = self._arcs[index // 2]
-        normal += bend * along
-        return (x + radius * math.cos(normal), y + radius * math.sin(normal), 0.0), _orientation(normal)
-
-
-def _orientation(normal: float) -> Quaternion:
-    """Return the orientation of a car with a direction on its right."""
-    half = (normal + math.pi / 2) / 2
-    return 0.0, 0.0, math.sin(half), math.cos(half)
+            x, y, forward_x, forward_y, turned = self._straights[index // 2]
+            return (x + along * forward_x, y + along * forward_y, 0.0), turned
+        x, y, radius, half, bend = self._arcs[index // 2]
+        half += bend * along
+        sin, cos = math.sin(half), math.cos(half)
+        return (x + 2 * radius * sin * cos, y + radius * (sin * sin - cos * cos), 0.0), (0.0, 0.0, sin, cos)
 
 
 TRACK, OTHER_TRACK = Track(0.0), Track(LANES_APART)
@@ -144,11 +142,11 @@ class SlotCar(SimulatorEnv):
     def _put(self, car: float, other: float) -> None:
         """Put the cars at positions on their tracks."""
         green, red = self._bodies
-        place, orientation = TRACK.pose(car)
+        place, turned = TRACK.pose(car)
         self._values = (car, other, place[0], place[1])
-        p.resetBasePositionAndOrientation(green, place, orientation, physicsClientId=self._world)
-        place, orientation = OTHER_TRACK.pose(other)
-        p.resetBasePositionAndOrientation(red, place, orientation, physicsClientId=self._world)
+        p.resetBasePositionAndOrientation(green, place, turned, physicsClientId=self._world)
+        place, turned = OTHER_TRACK.pose(other)
+        p.resetBasePositionAndOrientation(red, place, turned, physicsClientId=self._world)
 
     def _start_episode(self) -> None:
         self._lap = 0.0
