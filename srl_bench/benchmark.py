@@ -9,19 +9,22 @@ import hashlib
 import json
 import os
 import re
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from srl_bench.algorithms import check_algorithm
 from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainConfig
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import ConfigError, UnknownNameError
-from srl_bench.launch import run_all
+from srl_bench.launch import run_all, run_on_dask
 from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import code_version, provenance
@@ -30,6 +33,10 @@ from srl_bench.registry import BODIES, METRICS, load_plugin, plugin_version
 from srl_bench.results import save_scores
 from srl_bench.rollouts import open_rollouts
 from srl_bench.score import score_records
+
+STAGES = ("pretrain", "score", "rl")
+Ended = tuple["Cell", str | None]
+"""A cell and its error: "" if there is none, None if another process is at work on it."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,25 @@ def run(
     jobs: int = 1,
     root: str | Path = "runs",
     plugins: Sequence[str] = (),
+    address: str | None = None,
+    resources: Mapping[str, float] | None = None,
+    only_failed: bool = False,
     on_done: Callable[[Cell, str], None] = lambda cell, error: None,
-    on_start: Callable[[int, int], None] = lambda todo, finished: None,
+    on_start: Callable[[list[Cell], list[Cell]], None] = lambda cells, todo: None,
 ) -> list[Path]:
     """Run all cells of a suite that are not finished.
+
+    Several runs of a suite, also on machines that share the folder, share the work.
 
     Args:
         suite: what to run.
         jobs: cells that run at once, one thread each. With more than one, cells survive that the system kills a worker.
         root: results go to root/<suite name>, one folder per cell.
         plugins: plug-ins that every worker loads.
-        on_start: called with the number of cells to do and of finished ones, after the data were recorded.
+        address: of a Dask scheduler, whose workers then run the cells, such as "tls://host:8786".
+        resources: what a stage takes of a Dask worker's resources, such as {"pretrain.GPU": 1}.
+        only_failed: run only the cells that failed before.
+        on_start: called with all cells and those to do, after the data were recorded.
         on_done: called for every cell that ended, with its error or "".
 
     Returns:
@@ -84,22 +99,60 @@ def run(
     """
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, not {jobs}.")
+    if resources and address is None:
+        raise ConfigError("resources are those of Dask workers; give the address of a scheduler, too.")
+    parts = _parts(resources or {})
     for plugin in plugins:
         load_plugin(plugin)
     check_names(suite)
     folder = Path(root) / suite.name
-    cells = [cell for config in suite.environments for cell in _cells(suite, config, Path(root) / "data", plugins)]
-    # The first seed of everything comes first, so that half a run is a comparison already.
-    cells.sort(key=lambda cell: suite.seeds.index(cell.seed))
+    cells = cells_of(suite, root, plugins, record_missing=True)
     paths = [folder / cell.folder_name for cell in cells]
     folder.mkdir(parents=True, exist_ok=True)
     resolved = {"suite": asdict(suite), "cells": [path.name for path in paths]}
     (folder / "suite.json").write_text(json.dumps(provenance(**resolved), indent=1))
-    todo = [cell for cell, path in zip(cells, paths, strict=True) if not (path / "done").exists()]
-    on_start(len(todo), len(cells) - len(todo))
-    for cell, error in run_all(run_cell, todo, str(folder), jobs=jobs, killed=lambda cell: _killed(cell, folder)):
-        on_done(cell, error)
+    mark = "error.txt" if only_failed else "cell.json"
+    todo = [
+        cell
+        for cell, path in zip(cells, paths, strict=True)
+        if not (path / "done").exists() and (not only_failed or (path / mark).exists())
+    ]
+    on_start(cells, todo)
+
+    def killed(cell: Cell) -> Ended:
+        return _killed(cell, folder)
+
+    wait = False
+    while todo:
+        if address is None:
+            ended = run_all(run_cell, todo, str(folder.resolve()), wait, jobs=jobs, killed=killed)
+        else:
+            ended = run_on_dask(
+                run_cell, todo, str(folder.resolve()), wait, parts=parts, address=address, killed=killed
+            )
+        busy = []
+        for cell, error in ended:
+            if error is None:
+                busy.append(cell)
+            else:
+                on_done(cell, error)
+        # Nothing is left but what others are at work on: wait for it, in case they do not end it.
+        wait = len(busy) == len(todo)
+        todo = busy
     return paths
+
+
+def _parts(resources: Mapping[str, float]) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+    """Return runs of stages that take the same resources, and what they take."""
+    taken: dict[str, dict[str, float]] = {stage: {} for stage in STAGES}
+    for key, amount in resources.items():
+        stage, dot, name = key.partition(".")
+        if stage not in STAGES or not (dot and name):
+            raise ConfigError(f"resources are given as STAGE.NAME, a stage being {', '.join(STAGES)}, not {key!r}.")
+        if not isinstance(amount, int | float) or amount <= 0:
+            raise ConfigError(f"{key} must be a positive number, not {amount!r}.")
+        taken[stage][name] = amount
+    return [(tuple(stages), taken_together) for taken_together, stages in groupby(STAGES, key=taken.__getitem__)]
 
 
 def check_names(suite: Suite) -> None:
@@ -123,45 +176,76 @@ def check_names(suite: Suite) -> None:
                 term.bounds(state_dim)
 
 
-def _cells(suite: Suite, config: RecordConfig, data: Path, plugins: Sequence[str]) -> list[Cell]:
-    """Record the data of one environment, if they are not there, and return its cells."""
-    path = data / recording_name(config, plugins)
-    data.mkdir(parents=True, exist_ok=True)
-    with FileLock(data / f".{path.name}.lock"):
-        rollouts = record(out=path, plugins=tuple(plugins), **asdict(config))
-    return [
-        Cell(
-            environment=config.environment,
-            method=method,
-            seed=seed,
-            rollouts=str(rollouts.path.resolve()),
-            data_hash=rollouts.data_hash,
-            train=replace(suite.train, seed=seed),
-            metrics=suite.metrics,
-            rl=replace(suite.rl, seed=seed) if suite.rl is not None else None,
-            plugins=tuple(str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin for plugin in plugins),
-            plugin_hash=plugin_version(plugins),
-            code=code_version(),
-        )
-        for seed in suite.seeds
-        for method in suite.methods
+def cells_of(
+    suite: Suite, root: str | Path, plugins: Sequence[str] = (), *, record_missing: bool = False
+) -> list[Cell]:
+    """Return the cells of a suite, the first seed of everything first, so that half a run is a comparison already.
+
+    Without `record_missing`, cells whose data are not recorded have an empty `data_hash`, and nothing is written.
+    """
+    cells = [
+        cell
+        for config in suite.environments
+        for cell in _cells(suite, config, Path(root) / "data", plugins, record_missing)
     ]
+    return sorted(cells, key=lambda cell: suite.seeds.index(cell.seed))
 
 
-def run_cell(cell: Cell, folder: str) -> tuple[Cell, str]:
-    """Run what is missing of one cell; return it with the last line of its error, or "".
+def _cells(
+    suite: Suite, config: RecordConfig, data: Path, plugins: Sequence[str], record_missing: bool
+) -> Iterator[Cell]:
+    path = data / recording_name(config, plugins)
+    data_hash = ""
+    if record_missing:
+        data.mkdir(parents=True, exist_ok=True)
+        with FileLock(data / f".{path.name}.lock"):
+            data_hash = record(out=path, plugins=tuple(plugins), **asdict(config)).data_hash
+    elif (path / "rollouts.json").exists():
+        data_hash = open_rollouts(path).data_hash
+    for seed in suite.seeds:
+        for method in suite.methods:
+            yield Cell(
+                environment=config.environment,
+                method=method,
+                seed=seed,
+                rollouts=str(path.resolve()),
+                data_hash=data_hash,
+                train=replace(suite.train, seed=seed),
+                metrics=suite.metrics,
+                rl=replace(suite.rl, seed=seed) if suite.rl is not None else None,
+                plugins=tuple(str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin for plugin in plugins),
+                plugin_hash=plugin_version(plugins),
+                code=code_version(),
+            )
+
+
+def run_cell(
+    cell: Cell, folder: str, wait: bool = True, stages: Sequence[str] = STAGES, before: Ended | None = None
+) -> Ended:
+    """Run what is missing of some stages of a cell; return it with the last line of its error, or "".
 
     Whatever a plug-in raises is written to `error.txt` with its traceback, so that the other cells go on.
+
+    Args:
+        cell: the cell.
+        folder: of the suite's results.
+        wait: for another process that is at work on the cell; else the error is None then.
+        stages: what to run of it.
+        before: how the stages before these ended; after an error, nothing is run.
     """
+    if before is not None and before[1] != "":
+        return before
     path = Path(folder) / cell.folder_name
     os.environ["SRL_BENCH_QUIET"] = "1"
     try:
         path.mkdir(parents=True, exist_ok=True)
         # Workers outlive a killed parent for a while; whoever comes second finds the work done.
-        with FileLock(path / ".lock"):
+        with FileLock(path / ".lock", timeout=-1 if wait else 0):
             (path / "error.txt").unlink(missing_ok=True)
             if not (path / "done").exists():
-                _run_stages(cell, path)
+                _run_stages(cell, path, stages)
+    except Timeout:
+        return cell, None
     except Exception as error:
         (path / "error.txt").write_text(traceback.format_exc())
         return cell, f"{type(error).__name__}: {error}"
@@ -170,27 +254,49 @@ def run_cell(cell: Cell, folder: str) -> tuple[Cell, str]:
     return cell, ""
 
 
-def _killed(cell: Cell, folder: Path) -> tuple[Cell, str]:
-    error = "its worker process was killed twice, the second time with no other cell beside it; probably out of memory"
+def _killed(cell: Cell, folder: Path) -> Ended:
+    error = "its worker process was killed again when no other cell was to blame; probably out of memory"
     path = folder / cell.folder_name
     path.mkdir(parents=True, exist_ok=True)
     (path / "error.txt").write_text(f"{error}\n")
     return cell, error
 
 
-def _run_stages(cell: Cell, path: Path) -> None:
+def _run_stages(cell: Cell, path: Path, stages: Sequence[str]) -> None:
+    if code_version() != cell.code:
+        raise ConfigError(f"this worker has srl_bench {code_version()}, the suite is of {cell.code}; install the same.")
     (path / "cell.json").write_text(json.dumps(provenance(**asdict(cell)), indent=1))
     for plugin in cell.plugins:
         load_plugin(plugin)
     rollouts = open_rollouts(cell.rollouts)
     source: Any = RAW_PIXELS
     if cell.method != RAW_PIXELS:
-        source = pretrain(cell.method, rollouts, out=path, config=cell.train)
-        if not (path / "scores.json").exists():
-            save_scores(score_records(source, rollouts, metrics=cell.metrics, seed=cell.seed), path)
-    if cell.rl is not None:
+        with _timed(path, "pretrain", path / "encoder" / "config.json"):
+            source = pretrain(cell.method, rollouts, out=path, config=cell.train)
+        if "score" in stages and not (path / "scores.json").exists():
+            with _timed(path, "score", path / "scores.json"):
+                save_scores(score_records(source, rollouts, metrics=cell.metrics, seed=cell.seed), path)
+    if "rl" in stages and cell.rl is not None:
         from srl_bench.rl import train_agent
 
         kwargs = rollouts.environment_kwargs
-        train_agent(cell.environment, source, environment_kwargs=kwargs, out=path / "rl", config=cell.rl)
-    (path / "done").touch()
+        with _timed(path, "rl", path / "rl" / "evaluations.csv"):
+            train_agent(cell.environment, source, environment_kwargs=kwargs, out=path / "rl", config=cell.rl)
+    if stages[-1] == STAGES[-1]:
+        (path / "done").touch()
+
+
+@contextmanager
+def _timed(path: Path, stage: str, outcome: Path) -> Iterator[None]:
+    """Add to `stages.json` how many seconds a stage took, unless its outcome is there already."""
+    if outcome.exists():
+        yield
+        return
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        file = path / "stages.json"
+        seconds = json.loads(file.read_text()) if file.exists() else {}
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+        file.write_text(json.dumps(seconds, indent=1))

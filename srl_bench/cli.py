@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
-from srl_bench import cli_agents, cli_data, cli_results
+from srl_bench import cli_agents, cli_data, cli_results, cli_suites
 from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
-from srl_bench.config import TrainConfig, load_suite
+from srl_bench.config import TrainConfig
 from srl_bench.errors import SrlBenchError
 
 if TYPE_CHECKING:
-    from srl_bench.config import Suite
+    pass
 
 app = tyro.extras.SubcommandApp()
 for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
@@ -26,6 +24,10 @@ app.command(name="import")(cli_data.import_)
 app.command(cli_results.correlate)
 app.command(cli_agents.rl)
 app.command(cli_agents.enjoy)
+app.command(cli_suites.run)
+app.command(cli_suites.status)
+app.command(cli_suites.retry)
+app.command(cli_suites.plan)
 
 
 @app.command
@@ -103,76 +105,6 @@ def score(
     print_table(table)
     for note in sorted({note for record in records.values() for note in record["warnings"]}):
         print(f"note: {note}", file=sys.stderr)
-
-
-@app.command
-def run(
-    suite: Positional[str] = "quick",
-    jobs: int = 1,
-    root: Path = Path("runs"),
-    method: tuple[str, ...] = (),
-    against: str = "zoo",
-    plugin: Plugins = (),
-) -> None:
-    """Run a suite: record, pretrain, score, train agents, and write the table and the figures.
-
-    Example: srl-bench run quick --jobs 2
-    Example: srl-bench run quick --plugin my_loss.py --method "MyLoss + autoencoder[:28]" --against zoo
-
-    Args:
-        suite: a built-in suite (quick), or a YAML file.
-        jobs: cells that run at once, one thread each.
-        root: results go to ROOT/<suite>.
-        method: your methods or expressions, added to the comparison.
-        against: whom to compare them with: zoo (the methods of the suite), or a comma-separated list.
-        plugin: Python files or modules with plug-ins.
-    """
-    from srl_bench.report.terminal import publish as publish_suite
-    from srl_bench.results import suite_cells
-
-    load_plugins(plugin)
-    chosen = load_suite(suite)
-    if method:
-        # Commas inside brackets separate the options of one method.
-        named = tuple(name.strip() for name in re.split(r",(?![^(]*\))", against))
-        zoo = chosen.methods if against == "zoo" else named
-        chosen = replace(chosen, methods=(*method, *(name for name in zoo if name not in method)))
-    ran, failed = _run_cells(chosen, jobs, root, plugin)
-    folder = root / chosen.name
-    message = f"srl-bench: {failed} cell(s) failed; see error.txt in their folders. Run again to retry them."
-    if failed and not any((cell / "done").exists() for cell in suite_cells(folder)):
-        raise SystemExit(message)
-    # The figures on disk may be of a run with other methods, or of one that was killed while drawing.
-    drawn, cells = folder / "figures" / "cells.txt", "\n".join(cell.name for cell in suite_cells(folder))
-    publish_suite(folder, folder, figures=ran > 0 or not drawn.exists() or drawn.read_text() != cells)
-    drawn.write_text(cells)
-    if failed:
-        raise SystemExit(message)
-
-
-def _run_cells(suite: Suite, jobs: int, root: Path, plugin: tuple[str, ...]) -> tuple[int, int]:
-    """Run the cells of a suite behind a progress bar; return how many ran and how many of them failed."""
-    from srl_bench.benchmark import Cell
-    from srl_bench.benchmark import run as run_suite
-    from srl_bench.progress import progress
-
-    ran = failed = 0
-    with progress() as bar:
-        task = bar.add_task("cells", total=None, status="")
-
-        def on_start(todo: int, finished: int) -> None:
-            bar.update(task, total=todo + finished, completed=finished)
-
-        def on_done(cell: Cell, error: str) -> None:
-            nonlocal ran, failed
-            ran += 1
-            failed += bool(error)
-            bar.advance(task)
-            mark = f"[red]failed[/red] {error.strip().splitlines()[0]}" if error else "[green]done[/green]"
-            bar.console.print(f"{cell.environment} {cell.method} seed {cell.seed}: {mark}", highlight=False)
-
-        run_suite(suite, jobs=jobs, root=root, plugins=plugin, on_start=on_start, on_done=on_done)
-    return ran, failed
 
 
 @app.command

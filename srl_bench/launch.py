@@ -1,12 +1,17 @@
-"""The one seam to execution engines: joblib."""
+"""The one seam to execution engines: joblib's processes on this machine, Dask's workers on many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from joblib import Parallel, delayed
+
+from srl_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,3 +57,59 @@ def run_all(
 
 def _numbered(number: int, function: Callable[..., Result], *arguments: Any) -> tuple[int, Result]:
     return number, function(*arguments)
+
+
+def run_on_dask(
+    function: Callable[..., Result],
+    items: Sequence[Item],
+    *arguments: Any,
+    parts: Sequence[tuple[Any, Mapping[str, float]]],
+    address: str,
+    killed: Callable[[Item], Result],
+) -> Iterator[Result]:
+    """Yield the result of the last part of every item as they end, run by the workers of a Dask scheduler.
+
+    A part is `function(item, *arguments, part, result of the part before or None)` and takes the given resources of
+    its worker. Dask runs the parts of a lost worker again; an item that takes its worker with it again and again
+    (`distributed.scheduler.allowed-failures`) yields `killed(item)` and the others go on, which joblib's own Dask
+    backend does not offer.
+
+    Raises:
+        ConfigError: no scheduler answers, or its workers cannot run the items.
+    """
+    try:
+        from distributed import Client, KilledWorker, as_completed
+    except ImportError:
+        raise ConfigError("Dask is not installed; run: pip install 'srl-bench[cluster]'.") from None
+    try:
+        client = Client(address)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        _check_workers(client, parts)
+        last = {}
+        for item in items:
+            future = None
+            for part, resources in parts:
+                future = client.submit(function, item, *arguments, part, future, resources=dict(resources), pure=False)
+            last[future] = item
+        for future in as_completed(last):
+            try:
+                result = future.result()
+            except KilledWorker:
+                result = killed(last[future])
+            yield result
+
+
+def _check_workers(client: Client, parts: Sequence[tuple[Any, Mapping[str, float]]]) -> None:
+    """Raise an error where tasks would disturb each other, or wait for ever."""
+    client.wait_for_workers(1, timeout=60)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    if any(worker["nthreads"] > 1 for worker in workers.values()):
+        raise ConfigError("a Dask worker has several threads; start workers with --nthreads 1, one per core.")
+    for part, resources in parts:
+        if not any(
+            all(worker["resources"].get(name, 0) >= amount for name, amount in resources.items())
+            for worker in workers.values()
+        ):
+            raise ConfigError(f"no Dask worker has {dict(resources)}, which {part} takes; see dask worker --resources.")

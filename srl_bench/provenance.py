@@ -14,9 +14,11 @@ from typing import Any
 
 LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines3", "torch")
 # Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
-PRESENTATION = {"report", "convert", "cli.py", "cli_agents.py", "cli_data.py", "cli_results.py", "archive.py"}
-PRESENTATION |= {"play.py", "results.py", "progress.py", "launch.py", "statistics.py", "curves.py", "correlate.py"}
-PRESENTATION |= {"rank_correlation.py", "intervene.py"}
+PRESENTATION = {
+    "report", "convert", "cli.py", "cli_agents.py", "cli_data.py", "cli_results.py", "cli_suites.py", "archive.py",
+    "correlate.py", "curves.py", "intervene.py", "launch.py", "play.py", "progress.py", "rank_correlation.py",
+    "results.py", "statistics.py", "status.py",
+}  # fmt: skip
 
 
 @cache

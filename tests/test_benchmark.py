@@ -13,7 +13,7 @@ import srl_bench as srl
 from srl_bench.benchmark import Cell, check_names, run_cell
 from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig, load_suite
 from srl_bench.errors import ConfigError, SrlBenchError, UnknownNameError
-from srl_bench.provenance import _source_digest
+from srl_bench.provenance import _source_digest, code_version
 from srl_bench.results import load_results, notes
 
 RECORDING = RecordConfig(frames=1200, max_steps=40, environment_kwargs={"image_size": 48})
@@ -57,8 +57,8 @@ def test_every_stage_of_every_cell_is_stored(finished):
 
 def test_a_second_run_runs_nothing(finished):
     started = []
-    srl.run(SUITE, root=finished, on_start=lambda *counts: started.append(counts))
-    assert started == [(0, 3)]
+    srl.run(SUITE, root=finished, on_start=lambda cells, todo: started.append((len(cells), len(todo))))
+    assert started == [(3, 0)]
 
 
 def test_two_workers_give_the_same_scores_as_one(finished, tmp_path):
@@ -224,9 +224,15 @@ def test_the_cell_hash_depends_on_all_that_determines_the_outcome_and_on_nothing
 
 
 def test_missing_data_is_an_error_of_the_cell(tmp_path):
-    cell = Cell("e", "random", 0, str(tmp_path / "gone"), "h", SUITE.train, None, None, (), "", "c")
+    cell = Cell("e", "random", 0, str(tmp_path / "gone"), "h", SUITE.train, None, None, (), "", code_version())
     _, error = run_cell(cell, str(tmp_path))
     assert "rollouts.json" in error
+
+
+def test_a_worker_with_other_code_refuses(tmp_path):
+    cell = Cell("e", "random", 0, str(tmp_path), "h", SUITE.train, None, None, (), "", "other")
+    _, error = run_cell(cell, str(tmp_path))
+    assert "the suite is of other; install the same" in error
 
 
 def test_results_have_the_documented_columns(finished):

@@ -1,0 +1,142 @@
+"""Where the cells of a suite stand, what their stages took, and what is left to pay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from srl_bench.benchmark import STAGES, Cell
+from srl_bench.config import RAW_PIXELS
+from srl_bench.results import suite_cells
+
+OUTCOMES = {"pretrain": "encoder/config.json", "score": "scores.json", "rl": "rl/evaluations.csv"}
+
+
+@dataclass(frozen=True)
+class CellState:
+    """Where a cell stands: done, failed, running or waiting, and at which stage."""
+
+    environment: str
+    method: str
+    seed: int
+    state: str
+    stage: str
+    error: str
+
+
+def cell_states(run: str | Path) -> list[CellState]:
+    """Return where the cells of the last run of a suite stand; unfinished ones with the stage that is not there yet.
+
+    Raises:
+        DataError: the folder is not one of a suite.
+    """
+    return [_cell_state(path) for path in suite_cells(run)]
+
+
+def _cell_state(path: Path) -> CellState:
+    environment, method, seed = path.name.split("__")[:3]
+    if (path / "cell.json").exists():
+        about = json.loads((path / "cell.json").read_text())
+        environment, method = about["environment"], about["method"]
+    state = _state(path)
+    stage = "" if state == "done" else next((name for name in STAGES if not (path / OUTCOMES[name]).exists()), "")
+    error = (path / "error.txt").read_text().strip().splitlines()[-1] if state == "failed" else ""
+    return CellState(environment, method, int(seed), state, stage, error)
+
+
+def _state(path: Path) -> str:
+    if (path / "done").exists():
+        return "done"
+    if (path / ".lock").exists():
+        try:
+            with FileLock(path / ".lock", timeout=0):
+                pass
+        except Timeout:
+            return "running"
+    return "failed" if (path / "error.txt").exists() else "waiting"
+
+
+def stages_of(cell: Cell) -> list[str]:
+    """Return the stages that a cell consists of."""
+    has = {"pretrain": cell.method != RAW_PIXELS, "score": cell.method != RAW_PIXELS, "rl": cell.rl is not None}
+    return [stage for stage in STAGES if has[stage]]
+
+
+def stages_left(cell: Cell, folder: str | Path) -> list[str]:
+    """Return the stages of a cell whose outcome is not there."""
+    path = Path(folder) / cell.folder_name
+    if (path / "done").exists():
+        return []
+    return [stage for stage in stages_of(cell) if not (path / OUTCOMES[stage]).exists()]
+
+
+def measured_costs(root: str | Path) -> pd.DataFrame:
+    """Return what the stages of all cells under a folder of suites took.
+
+    Returns:
+        Columns environment, method, stage and seconds; of pretraining and agents, seconds of 1,000 steps.
+    """
+    rows = []
+    for file in Path(root).glob("*/*/stages.json"):
+        if not (file.parent / "cell.json").exists():
+            continue
+        about = json.loads((file.parent / "cell.json").read_text())
+        for stage, seconds in json.loads(file.read_text()).items():
+            if (file.parent / OUTCOMES[stage]).exists():
+                unit = _units(stage, about["train"], about["rl"])
+                rows.append([about["environment"], about["method"], stage, seconds / unit])
+    return pd.DataFrame(rows, columns=["environment", "method", "stage", "seconds"])
+
+
+def _units(stage: str, train: dict[str, Any], rl: dict[str, Any] | None) -> float:
+    """Return the thousands of steps in a stage, 1 for one that has none."""
+    if stage == "pretrain":
+        return train["steps"] * train["batch_size"] / 64_000
+    return rl["steps"] / 1000 if stage == "rl" and rl is not None else 1.0
+
+
+def estimate(cell: Cell, stages: Iterable[str], costs: pd.DataFrame) -> dict[str, float]:
+    """Return the seconds that stages of a cell will take, from the median of the most similar ones measured.
+
+    These are the same method on the same environment, on others, other methods on it, or anything; NaN without any.
+    """
+    found = {}
+    for stage in stages:
+        known = costs[costs["stage"] == stage]
+        same_method, same_place = known["method"] == cell.method, known["environment"] == cell.environment
+        choices: Sequence[pd.DataFrame] = (
+            known[same_method & same_place],
+            known[same_method],
+            known[same_place],
+            known,
+        )
+        similar = next((choice for choice in choices if len(choice)), None)
+        train, rl = vars(cell.train), vars(cell.rl) if cell.rl is not None else None
+        found[stage] = np.nan if similar is None else float(similar["seconds"].median()) * _units(stage, train, rl)
+    return found
+
+
+def plan(cells: Sequence[Cell], root: str | Path, suite: str) -> pd.DataFrame:
+    """Return what running a suite's cells would take.
+
+    Returns:
+        One row per environment and stage: cells, those to do, and the estimated seconds of those (NaN: never measured).
+    """
+    costs = measured_costs(root)
+    rows: dict[tuple[str, str], list[float]] = {}
+    for cell in cells:
+        left = stages_left(cell, Path(root) / suite)
+        seconds = estimate(cell, left, costs)
+        for stage in stages_of(cell):
+            row = rows.setdefault((cell.environment, stage), [0, 0, 0.0])
+            for i, value in enumerate((1, stage in left, seconds.get(stage, 0.0))):
+                row[i] += value
+    table = pd.DataFrame([[*key, *row] for key, row in rows.items()])
+    return table.set_axis(["environment", "stage", "cells", "to do", "seconds"], axis=1)
