@@ -279,6 +279,10 @@ def main() -> None:
         )
     except SrlBenchError as error:
         raise SystemExit(f"srl-bench: {error}") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise SystemExit(f"srl-bench: {error.filename}: {error.strerror}") from None
     except KeyboardInterrupt:
         raise SystemExit("srl-bench: interrupted; run the same command again to continue.") from None
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srl_bench.description import check_arrays, check_description
 from srl_bench.errors import DataError, UnknownNameError
 from srl_bench.factors import Factor
 from srl_bench.integrity import checksum, is_intact
@@ -176,22 +177,15 @@ def open_rollouts(path: str | Path) -> Rollouts:
         raise DataError(f"{description} is not valid JSON ({error}); record the data set again.") from error
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise DataError(f"{description} has no schema version {SCHEMA}, the only one this version reads.")
-    try:
-        sealed = seal_of({key: value for key, value in info.items() if key != "seal"})
-        if sealed != info["seal"]:
-            raise DataError(f"{description} was altered after recording (its seal does not match).")
-        names = (*ARRAYS, *(name for name in OPTIONAL if name in info["sha256"]))
-        arrays = {name: _open_array(path, name, info["sha256"][name]) for name in names}
-        hashes = info["episode_hashes"]
-    except KeyError as error:
-        raise DataError(f"{description} lacks the entry {error}; record the data set again.") from error
-    rows = len(arrays["observations"])
-    for name in arrays.keys() - {"episodes"}:
-        if len(arrays[name]) != rows:
-            raise DataError(f"{path / name}.npy has {len(arrays[name])} rows where observations have {rows}.")
-    whole = isinstance(hashes, list) and len(hashes) == len(arrays["episodes"]) - 1
-    if not (whole and all(isinstance(item, str) for item in hashes)):
-        raise DataError(f"{description} does not hold a hash of every episode; record the data set again.")
+    if seal_of({key: value for key, value in info.items() if key != "seal"}) != info.get("seal"):
+        raise DataError(f"{description} was altered after recording (its seal does not match).")
+    check_description(info, str(description))
+    missing = set(ARRAYS) - set(info["sha256"])
+    if missing:
+        raise DataError(f"{description} lacks the checksum of {', '.join(sorted(missing))}; record the data set again.")
+    names = (*ARRAYS, *(name for name in OPTIONAL if name in info["sha256"]))
+    arrays = {name: _open_array(path, name, info["sha256"][name]) for name in names}
+    check_arrays(arrays, info, str(path))
     return Rollouts(path=path, info=info, **arrays)
 
 
@@ -203,7 +197,10 @@ def _open_array(folder: Path, name: str, sha256: str) -> NDArray:
     if not intact:
         raise DataError(f"{file} is truncated or was altered (its sha256 does not match rollouts.json).")
     # Copy-on-write, so that torch takes the pages as they are; nothing is ever written back.
-    return np.load(file, mmap_mode="c" if name in FRAMES else None, allow_pickle=False)
+    try:
+        return np.load(file, mmap_mode="c" if name in FRAMES else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{file} is no array of numbers: {error}.") from error
 
 
 def seal_of(value: Any) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from srl_bench.description import check_description
 from srl_bench.errors import DataError
 from srl_bench.integrity import checksum, remember
 from srl_bench.rollouts import FRAMES, SCHEMA, seal_of
@@ -188,6 +189,8 @@ class RolloutWriter:
             | {"python": platform.python_version()},
         }
         described["seal"] = seal_of(described)
+        # of converted sets, much was written by others
+        check_description(json.loads(json.dumps(described)), str(self.folder / "rollouts.json"))
         (self.folder / "rollouts.json").write_text(json.dumps(described, indent=1))
 
     def remember(self, folder: Path) -> None:
