@@ -7,6 +7,7 @@ what matters; squared error hardly notices small objects, and distractors are en
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from srl_bench.losses.autoencoding import Reconstruction
 from srl_bench.method import Method
@@ -18,6 +19,8 @@ from srl_bench.registry import method
 @dataclass(frozen=True)
 class Autoencoder(Method):
     """Reconstruction from a low-dimensional state."""
+
+    learning_rate: ClassVar[float] = 3e-4
 
     def objective(self, state_dim: int) -> Loss:
         """Return the reconstruction error."""

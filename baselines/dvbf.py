@@ -25,7 +25,7 @@ from srl_bench.registry import method
 class DVBF(Method):
     """Options: the `horizon` of windows, the number of base `matrices`, the share of steps with `annealing`."""
 
-    horizon: int = 8
+    horizon: int = 16
     matrices: int = 16
     annealing: float = 0.4
 

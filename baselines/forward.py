@@ -1,7 +1,7 @@
 r"""Forward model with reconstruction (van Hoof et al. 2016; Lesort et al. 2018, 1802.04181, section 3.2).
 
     \mathcal{L} = \mathbb{E}\,\lVert g(s_t) - o_t \rVert^2 / \mathbb{E}\,\lVert \bar o - o_t \rVert^2
-                + w\, \mathbb{E}\,\lVert s_t + W [s_t; a_t] + b - s_{t+1} \rVert^2 / d
+                + w\, \mathbb{E}\,\lVert s_t + f(s_t, a_t) - s_{t+1} \rVert^2 / d
 
 Assumes that the action changes a good state in a simple way. Alone, the second term is minimised by a
 constant state, so the first must hold the state open.
@@ -26,10 +26,11 @@ class Forward(Method):
     the encoder ("average").
     """
 
-    weight: float = 1.0
-    kind: str = "linear"
+    weight: float = 0.12
+    kind: str = "mlp"
     target: str = "gradient"
 
+    learning_rate: ClassVar[float] = 8e-4
     search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:

@@ -22,12 +22,16 @@ from srl_bench.registry import method
 @method("icm")
 @dataclass(frozen=True)
 class ICM(Method):
-    """Options: `beta` shares out the weight; `detach` keeps the forward model's gradient from the encoder."""
+    """Options: `beta` shares out the weight; `detach` keeps the forward model's gradient from the encoder.
 
-    beta: float = 0.2
+    Detached, nothing keeps the state from growing, nor the error of the forward model with it.
+    """
+
+    beta: float = 0.02
     detach: bool = False
 
-    search: ClassVar[dict[str, Any]] = {"beta": [0.05, 0.2, 0.5], "detach": [False, True]}
+    learning_rate: ClassVar[float] = 4e-4
+    search: ClassVar[dict[str, Any]] = {"beta": (0.01, 0.5)}
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < 1:

@@ -23,9 +23,10 @@ class Inverse(Method):
     The latter is for continuous actions: "mse", "gaussian" or "mixture".
     """
 
-    kind: str = "mlp"
+    kind: str = "linear"
     likelihood: str = "mse"
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Loss:

@@ -27,6 +27,7 @@ class PerceptualVAE(Method):
     sigma: float = 0.1
     warmup: float = 0.2
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"beta": (0.1, 10.0), "sigma": (0.03, 0.3)}
 
     def objective(self, state_dim: int) -> Objective:

@@ -27,11 +27,12 @@ class Poke(Method):
     large ones, and would close the state before the inverse model has opened it.
     """
 
-    weight: float = 0.1
-    kind: str = "mlp"
+    weight: float = 0.14
+    kind: str = "linear"
     bins: int = 15
     warmup: float = 0.5
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"weight": (0.01, 1.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:

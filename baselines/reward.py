@@ -23,6 +23,7 @@ class Reward(Method):
 
     hidden: int = 64
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"hidden": [32, 64, 128]}
 
     def objective(self, state_dim: int) -> Loss:

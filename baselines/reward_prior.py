@@ -23,7 +23,7 @@ from srl_bench.registry import method
 class RewardPrior(Method):
     """Options: `weight` of the correlation beside the reconstruction."""
 
-    weight: float = 1.0
+    weight: float = 0.5
 
     search: ClassVar[dict[str, Any]] = {"weight": (0.03, 3.0)}
 

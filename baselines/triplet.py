@@ -27,10 +27,11 @@ class Triplet(Method):
     """
 
     margin: float = 0.2
-    window: int = 2
+    window: int = 4
     normalize: bool = True
     multi_view: bool = False
 
+    learning_rate: ClassVar[float] = 2.6e-3
     search: ClassVar[dict[str, Any]] = {"margin": [0.2, 0.5, 1.0], "window": [2, 4, 8]}
 
     def objective(self, state_dim: int) -> Loss:

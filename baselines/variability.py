@@ -22,8 +22,9 @@ from srl_bench.registry import method
 class Variability(Method):
     """Options: `weight` of the variability, which alone holds the state open."""
 
-    weight: float = 1.0
+    weight: float = 27.0
 
+    learning_rate: ClassVar[float] = 5e-4
     search: ClassVar[dict[str, Any]] = {"weight": (0.3, 30.0)}
 
     def objective(self, state_dim: int) -> Objective:
