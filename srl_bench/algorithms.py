@@ -168,12 +168,18 @@ def make_agent(
     arguments["policy_kwargs"] = {**arguments.get("policy_kwargs", {}), **(policy_kwargs or {})}
     if isinstance(arguments.get("train_freq"), list):
         arguments["train_freq"] = tuple(arguments["train_freq"])
+    from stable_baselines3.common.logger import Logger
+
     cls = entry.load()
     accepted = inspect.signature(cls).parameters
     for name in chosen:
         if name not in accepted and name != "noise_std":
             raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
     try:
-        return cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
+        agent = cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{algorithm} does not take these hyperparameters {chosen}: {error}.") from error
+    if tensorboard is None:
+        # SB3's own logger makes a folder in /tmp even if nothing is logged.
+        agent.set_logger(Logger(None, []))
+    return agent

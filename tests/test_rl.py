@@ -1,4 +1,5 @@
 import json
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -122,3 +123,14 @@ def test_agents_of_neighbouring_seeds_share_no_episode(encoder):
         PPO("MlpPolicy", venv, seed=seed, n_steps=16, device="cpu")
         starts.append(venv.reset())
     assert len(np.unique(np.concatenate(starts), axis=0)) == 8
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "cma_es", "random"])
+def test_a_training_leaves_nothing_in_the_temporary_folder(algorithm, tmp_path, monkeypatch):
+    """SB3 makes a folder for its log there, even if nothing is logged."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("SB3_LOGDIR", raising=False)
+    small = {"steps": 32, "n_envs": 2, "eval_every": 32, "eval_episodes": 1}
+    hyperparameters = {"ppo": {"n_steps": 16, "batch_size": 16}, "cma_es": {"population": 4}, "random": {}}
+    train("ground_truth", algorithm=algorithm, **{**small, "hyperparameters": hyperparameters[algorithm]})
+    assert list(tmp_path.iterdir()) == []
