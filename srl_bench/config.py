@@ -123,6 +123,8 @@ class RLConfig:
     the episodes of training anew."""
     eval_episodes: int = 10
     """Episodes of an evaluation, the same ones every time."""
+    eval_seed: int = 20_180_925
+    """Seed of the evaluation episodes. Agents that are compared share it; `srl-bench tune` derives another one."""
     seed: int = 0
     """Seed of agent and environments; evaluation episodes do not depend on it."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)

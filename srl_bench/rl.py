@@ -23,7 +23,7 @@ from srl_bench.encoder import Encoder, load_encoder
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.provenance import code_version, provenance
-from srl_bench.segments import Segments
+from srl_bench.segments import OnEvaluation, Segments
 from srl_bench.sources import Source, as_source, check_source, split_source, weights_hash
 from srl_bench.vecenv import make_vec_env
 
@@ -40,6 +40,7 @@ def train_agent(
     environment_kwargs: dict[str, Any] | None = None,
     out: str | Path | None = None,
     config: RLConfig | None = None,
+    on_evaluation: OnEvaluation | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Train an agent, and evaluate it on fixed episodes as it learns.
@@ -52,6 +53,7 @@ def train_agent(
         out: folder for `evaluations.csv`, the agent and its provenance. What is finished there is returned; what was
             interrupted goes on from its last evaluation.
         config: the settings as one object; `settings` are its fields, given singly.
+        on_evaluation: called after each evaluation; what it raises ends the training.
 
     Returns:
         One row per evaluation episode: step, episode, return, length, success (1 or 0, NaN where the environment does
@@ -60,7 +62,7 @@ def train_agent(
     Raises:
         ConfigError: a setting is wrong, or environment, algorithm and encoder do not fit each other.
         DataError: `out` holds another agent, or other files, or another process writes there.
-        TrainingError: the encoder's weights changed.
+        TrainingError: the encoder's weights changed, or the agent's are not finite.
     """
     if config is not None and settings:
         raise ConfigError("give either config or single settings, not both.")
@@ -79,7 +81,7 @@ def train_agent(
         "code_version": code_version(),
     }
     if out is None:
-        return _train(chosen, request, config, None, remarks)
+        return _train(chosen, request, config, None, remarks, on_evaluation)
     folder = Path(out)
     if (folder / "evaluations.csv").exists() or (folder.exists() and not _is_ours(folder)):
         return _finished(folder, request)
@@ -88,7 +90,7 @@ def train_agent(
         with FileLock(folder / ".lock", timeout=0):
             if (folder / "config.json").exists():
                 _check_same(folder, request)
-            return _train(chosen, request, config, folder, remarks)
+            return _train(chosen, request, config, folder, remarks, on_evaluation)
     except Timeout as error:
         raise DataError(f"another process is training an agent in {folder}; wait, or give another folder.") from error
 
@@ -122,7 +124,12 @@ def _finished(folder: Path, request: dict[str, Any]) -> pd.DataFrame:
 
 
 def _train(
-    source: Source, request: dict[str, Any], config: RLConfig, folder: Path | None, remarks: list[str]
+    source: Source,
+    request: dict[str, Any],
+    config: RLConfig,
+    folder: Path | None,
+    remarks: list[str],
+    on_evaluation: OnEvaluation | None,
 ) -> pd.DataFrame:
     with cpu_threads(config.threads):
         training = observed_environments(source, request, config, config.n_envs, training=True)
@@ -134,15 +141,22 @@ def _train(
             (folder / "config.json").write_text(json.dumps(request, indent=1))
             if source.encoder is not None:
                 source.encoder.save(folder / "encoder")
-        segments = Segments(evaluation, config, folder / "checkpoint" if folder is not None else None)
-        if segments.checkpoint is not None and segments.checkpoint.exists():
-            segments.resume(load_checkpoint(segments.checkpoint, agent))
+        checkpoint = folder / "checkpoint" if folder is not None else None
+        segments = Segments(evaluation, config, checkpoint, on_evaluation)
+        if checkpoint is not None and checkpoint.exists():
+            segments.resume(load_checkpoint(checkpoint, agent))
         # SB3 resets environments that gave no observation yet; the segments do that
         agent._last_obs = np.empty(0)
         try:
             remaining = max(0, config.steps - agent.num_timesteps)
             agent.learn(remaining, callback=segments, reset_num_timesteps=False, tb_log_name="agent")
+        except ValueError as error:  # torch's distributions refuse what a diverged network gives
+            if all(bool(value.isfinite().all()) for value in agent.policy.parameters()):
+                raise
+            message = f"the agent's weights are not finite at step {agent.num_timesteps}; lower its learning rate."
+            raise TrainingError(message) from error
         finally:
+            segments.stop()
             training.close()
             evaluation.close()
     if weights_hash(source) != request["encoder_sha256"]:
