@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 HYPERPARAMETERS = Path(__file__).parent / "hyperparameters.yaml"
+SET_ELSEWHERE = ("env", "seed", "device", "tensorboard_log", "verbose", "arguments", "_init_setup_model")
 BOTH = ("discrete", "continuous")
 
 
@@ -132,6 +133,19 @@ def hyperparameters(algorithm: str, environment: str, given: dict[str, Any]) -> 
     return {**known["defaults"], **known.get(environment, {}), **given}
 
 
+def search_ranges(algorithm: str) -> dict[str, Any]:
+    """Return what a search tries of an agent's arguments: (low, high) of numbers, or lists of values."""
+    ranges = _known_hyperparameters()[algorithm]["search"]
+    return {name: (item["low"], item["high"]) if isinstance(item, dict) else item for name, item in ranges.items()}
+
+
+def accepted_hyperparameters(algorithm: str) -> dict[str, Any]:
+    """Return the names that an agent takes as hyperparameters, with the defaults of its class."""
+    parameters = inspect.signature(ALGORITHMS[algorithm].load()).parameters
+    accepted = {name: item.default for name, item in parameters.items() if name not in SET_ELSEWHERE}
+    return {**accepted, "noise_std": 0.0} if "action_noise" in accepted else accepted
+
+
 def make_agent(
     algorithm: str,
     venv: VecEnv,
@@ -171,9 +185,9 @@ def make_agent(
     from stable_baselines3.common.logger import Logger
 
     cls = entry.load()
-    accepted = inspect.signature(cls).parameters
+    accepted = accepted_hyperparameters(algorithm)
     for name in chosen:
-        if name not in accepted and name != "noise_std":
+        if name not in accepted:
             raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
     try:
         agent = cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
