@@ -59,6 +59,8 @@ FLOORS = {
     "segments": 4,
     "sources": 4,
     "imitation": 4,
+    "space": 4,
+    "trials": 4,
     "tune": 4,
     "benchmark": 5,
     "launch": 5,
