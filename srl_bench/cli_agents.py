@@ -51,9 +51,11 @@ def rl(
     from srl_bench.rl import check_fit, train_agent
     from srl_bench.rollouts import open_rollouts
     from srl_bench.sources import Source, as_source, is_method, pretrained_source
+    from srl_bench.tracking import check_tracking
 
     load_plugins(plugin)
     config = replace(config, hyperparameters=settings(set))
+    check_tracking(config, out)
     later = is_method(source)
     known = Source() if later else as_source(source)
     origin = known.encoder.provenance if known.encoder is not None else {}

@@ -146,6 +146,8 @@ class RLConfig:
     """CPU threads; more than one is slower beside other jobs."""
     tensorboard: bool = False
     """Also log to TensorBoard."""
+    wandb: str = ""
+    """Also report to this project of Weights & Biases (pip install 'srl-bench[wandb]')."""
 
     def __post_init__(self) -> None:
         check_choices(self)

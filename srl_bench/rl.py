@@ -25,6 +25,7 @@ from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.provenance import code_version, provenance
 from srl_bench.segments import OnEvaluation, Segments
 from srl_bench.sources import Source, as_source, check_source, split_source, weights_hash
+from srl_bench.tracking import check_tracking, tensorboard_folder, tracked
 from srl_bench.vecenv import make_vec_env
 
 NO_REWARD = (
@@ -67,6 +68,7 @@ def train_agent(
     if config is not None and settings:
         raise ConfigError("give either config or single settings, not both.")
     config = config or options(RLConfig, settings)
+    check_tracking(config, Path(out) if out is not None else None)
     chosen = as_source(source)
     kwargs = chosen.environment_kwargs(dict(environment_kwargs or {}))
     remarks = check_source(chosen, environment, kwargs, config)
@@ -134,8 +136,7 @@ def _train(
     with cpu_threads(config.threads):
         training = observed_environments(source, request, config, config.n_envs, training=True)
         evaluation = observed_environments(source, request, config, config.eval_episodes, training=False)
-        log = str(folder / "tensorboard") if config.tensorboard and folder is not None else None
-        agent = build_agent(source, request, config, training, tensorboard=log)
+        agent = build_agent(source, request, config, training, tensorboard_folder(config, folder))
         share_statistics(training, evaluation)
         if folder is not None:
             (folder / "config.json").write_text(json.dumps(request, indent=1))
@@ -149,7 +150,8 @@ def _train(
         agent._last_obs = np.empty(0)
         try:
             remaining = max(0, config.steps - agent.num_timesteps)
-            agent.learn(remaining, callback=segments, reset_num_timesteps=False, tb_log_name="agent")
+            with tracked(config, request, folder) as reports:
+                agent.learn(remaining, callback=[segments, *reports], reset_num_timesteps=False, tb_log_name="agent")
         except ValueError as error:  # torch's distributions refuse what a diverged network gives
             if all(bool(value.isfinite().all()) for value in agent.policy.parameters()):
                 raise

@@ -105,6 +105,8 @@ class Segments(BaseCallback):
         mean = float(np.mean([row["return"] for row in episodes]))
         self._bar.update(self._task, status=f"return {mean:.2f}")
         self.rows += [{"step": step, **row, "seconds": self.seconds} for row in episodes]
+        self.logger.record("eval/return", mean)
+        self.logger.dump(step)
         if self.on_evaluation is not None:
             self.on_evaluation(step, mean)
 

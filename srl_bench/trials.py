@@ -20,6 +20,7 @@ from srl_bench.rollouts import Rollouts
 from srl_bench.score import score
 from srl_bench.seeding import derive_seed
 from srl_bench.sources import Source
+from srl_bench.tracking import check_tracking
 
 RETURN = "return"
 
@@ -71,6 +72,7 @@ class ReturnTrial:
     def __init__(self, data: Sequence[Rollouts], rl: RLConfig, source: Source | None, beside: str) -> None:
         self.data, self.source, self.beside = data, source, beside
         self.rl = replace(rl, eval_seed=derive_seed(rl.eval_seed, "tune") % 2**31)
+        check_tracking(rl, None)
         self._encoders: dict[int, tuple[tuple[Method, TrainConfig], Encoder]] = {}
         for rollouts in data:
             pixels = source is not None and source.pixels

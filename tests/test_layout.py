@@ -61,6 +61,7 @@ FLOORS = {
     "imitation": 4,
     "space": 4,
     "trials": 4,
+    "tracking": 4,
     "tune": 4,
     "benchmark": 5,
     "launch": 5,
@@ -70,7 +71,7 @@ FLOORS = {
     "cli_results": 6,
     "cli_agents": 6,
 }
-AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources")
+AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources", "tracking")
 # Third-party packages that only some rooms may import.
 HOMES = {
     "stable_baselines3": {"rl", "vecenv", "parallel", "policies", *AGENTS},
@@ -81,6 +82,8 @@ HOMES = {
     "plotly": {"report"},
     "tyro": {"cli", "cli_data", "cli_results", "cli_agents"},
     "dask": {"launch"},
+    "wandb": {"tracking"},
+    "optuna": {"tune", "trials", "space"},
     "distributed": {"launch"},
     "pybullet": {"environments"},
     "minari": {"convert"},
