@@ -36,8 +36,8 @@ def rl(
 
     Args:
         source: what the agent observes: folder of a saved encoder; a method or expression, whose encoder is trained
-            first; raw_pixels, for an agent with a convolutional network; ground_truth; or proprioception. An encoder
-            goes with "+proprioception", too.
+            first; raw_pixels, for an agent with a convolutional network; ground_truth; or proprioception. Behind an
+            encoder, "+proprioception" or "+ground_truth" puts factors beside its states.
         out: folder for evaluations and the agent.
         config: settings of the agent.
         pretrain: settings of the encoder of a method.

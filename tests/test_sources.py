@@ -88,11 +88,12 @@ def test_ground_truth_and_proprioception_are_the_scaled_factors_at_every_step():
                 np.testing.assert_allclose(one["terminal_observation"], final, atol=1e-6)
 
 
+@pytest.mark.parametrize(("factors", "count"), [("proprioception", 2), ("ground_truth", 4)])
 @pytest.mark.parametrize("which", ["plain", "recurrent"])
-def test_states_with_proprioception_are_both_beside_each_other(which, encoder, recurrent):
+def test_states_with_factors_are_both_beside_each_other(which, factors, count, encoder, recurrent):
     chosen = {"plain": encoder, "recurrent": recurrent}[which]
-    both, states, own = observed(Source(chosen, "proprioception")), observed(chosen), observed("proprioception")
-    assert both.observation_space.shape == (chosen.state_dim + 2,)
+    both, states, own = observed(Source(chosen, factors)), observed(chosen), observed(factors)
+    assert both.observation_space.shape == (chosen.state_dim + count,)
     np.testing.assert_allclose(both.reset(), np.hstack([states.reset(), own.reset()]), atol=1e-6)
     for step in range(9):
         results = [venv.step(np.array([step % 4, 1])) for venv in (both, states, own)]
@@ -210,7 +211,12 @@ def test_evaluation_returns_are_those_of_the_environment_whatever_training_sees(
 
 def test_sources_by_name(encoder, tmp_path):
     encoder.save(tmp_path / "encoder")
-    for text, kind in (("", ""), ("+proprioception", "proprioception"), (" + proprioception", "proprioception")):
+    for text, kind in (
+        ("", ""),
+        ("+proprioception", "proprioception"),
+        (" + proprioception", "proprioception"),
+        ("+ground_truth", "ground_truth"),
+    ):
         source = as_source(f"{tmp_path / 'encoder'}{text}")
         assert weights_hash(source) == weights_hash(encoder)
         assert source.factors == kind
@@ -218,7 +224,15 @@ def test_sources_by_name(encoder, tmp_path):
     assert as_source("raw_pixels").pixels
     assert split_source("inverse + autoencoder[:3] + proprioception") == ("inverse + autoencoder[:3]", "proprioception")
     assert split_source("inverse + autoencoder") == ("inverse + autoencoder", "")
-    for text in ("vae(beta=4)", "random", "random+proprioception", "2*inverse", "inverse + autoencoder[:3]"):
+    assert split_source("random+ground_truth") == ("random", "ground_truth")
+    for text in (
+        "vae(beta=4)",
+        "random",
+        "random+proprioception",
+        "random+ground_truth",
+        "2*inverse",
+        "inverse + autoencoder[:3]",
+    ):
         assert is_method(text), text
     for text in ("raw_pixels", "ground_truth", "proprioception", "nonsense"):
         assert not is_method(text), text
