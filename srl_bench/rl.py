@@ -183,11 +183,15 @@ def _train(
 
 
 def observed_environments(
-    source: Source, request: dict[str, Any], config: RLConfig, count: int, *, training: bool
+    source: Source, request: dict[str, Any], config: RLConfig, count: int, *, training: bool, base: VecEnv | None = None
 ) -> VecEnv:
-    """Return `count` environments with what the agent observes; those of training have bonus and scaled rewards."""
+    """Return `count` environments with what the agent observes; those of training have bonus and scaled rewards.
+
+    `base` is what to use in place of new environments.
+    """
     environment, kwargs = request["environment"], request["environment_kwargs"]
-    venv = source.observe(make_vec_env(environment, count, seed=config.seed, **kwargs), config, environment, kwargs)
+    base = base or make_vec_env(environment, count, seed=config.seed, **kwargs)
+    venv = source.observe(base, config, environment, kwargs)
     gamma = float(request["hyperparameters"].get("gamma", 0.99))
     if config.curiosity and training:
         venv = CuriousVecEnv(venv, config.curiosity, gamma=gamma, seed=config.seed)
@@ -216,11 +220,33 @@ def build_agent(
     )
 
 
-def load_run(folder: Path, **kwargs: Any) -> tuple[BaseAlgorithm, VecEnv, Source, dict[str, Any]]:
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the contents of `config.json` of a finished training.
+
+    Raises:
+        DataError: the folder holds no finished agent.
+    """
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        options(RLConfig, about["rl"])
+        for name, kind in (("source", str), ("environment", str), ("environment_kwargs", dict)):
+            if not isinstance(about[name], kind):
+                raise TypeError(f"{name} is {about[name]!r}.")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} holds no agent: {error}") from error
+    if not (folder / "agent.safetensors").exists():
+        raise DataError(f"the training in {folder} is not finished; run its command again.")
+    return about
+
+
+def load_run(
+    folder: Path, base: VecEnv | None = None, **kwargs: Any
+) -> tuple[BaseAlgorithm, VecEnv, Source, dict[str, Any]]:
     """Rebuild the agent of a finished training from its configuration; no code from the files is executed.
 
     Args:
         folder: what `train_agent` wrote.
+        base: an environment to use in place of a new one.
         kwargs: arguments of the environment in place of those of the training.
 
     Returns:
@@ -229,18 +255,11 @@ def load_run(folder: Path, **kwargs: Any) -> tuple[BaseAlgorithm, VecEnv, Source
     Raises:
         DataError: the folder holds no finished agent.
     """
-    try:
-        about = json.loads((folder / "config.json").read_text())
-        config = options(RLConfig, about["rl"])
-        name = about["source"]
-        about["environment_kwargs"] = {**about["environment_kwargs"], **kwargs}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no agent: {error}") from error
-    if not (folder / "agent.safetensors").exists():
-        raise DataError(f"the training in {folder} is not finished; run its command again.")
-    stored = folder / "encoder"
+    about = read_run(folder)
+    about["environment_kwargs"] |= kwargs
+    config, name, stored = options(RLConfig, about["rl"]), about["source"], folder / "encoder"
     source = Source(load_encoder(stored), split_source(name)[1]) if stored.is_dir() else as_source(name)
-    venv = observed_environments(source, about, config, 1, training=False)
+    venv = observed_environments(source, about, config, 1, training=False, base=base)
     agent = build_agent(source, about, config, venv)
     load_policy(folder, agent)
     return agent, venv, source, about

@@ -62,6 +62,7 @@ FLOORS = {
     "space": 4,
     "trials": 4,
     "tracking": 4,
+    "acting": 4,
     "tune": 4,
     "benchmark": 5,
     "launch": 5,
@@ -71,7 +72,7 @@ FLOORS = {
     "cli_results": 6,
     "cli_agents": 6,
 }
-AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources", "tracking")
+AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources", "tracking", "acting")
 # Third-party packages that only some rooms may import.
 HOMES = {
     "stable_baselines3": {"rl", "vecenv", "parallel", "policies", *AGENTS},
