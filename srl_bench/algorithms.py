@@ -104,6 +104,8 @@ def check_algorithm(name: str, env: gymnasium.Env, *, images: bool) -> None:
     algorithm, space = ALGORITHMS[name], env.action_space
     kind = {gymnasium.spaces.Discrete: "discrete", gymnasium.spaces.Box: "continuous"}.get(type(space), str(space))
     masks = hasattr(env.unwrapped, "action_masks")
+    called = env.spec.id if env.spec is not None else str(env.unwrapped)
+    remedy = f" (as its argument action_type={kind} says)" if hasattr(env.unwrapped, "action_type") else ""
     fitting = [
         key
         for key, other in ALGORITHMS.items()
@@ -111,11 +113,11 @@ def check_algorithm(name: str, env: gymnasium.Env, *, images: bool) -> None:
     ]
     faults = []
     if kind not in algorithm.actions:
-        faults.append(f"takes {' or '.join(algorithm.actions)} actions, but those of {env.unwrapped} are {kind}")
+        faults.append(f"takes {' or '.join(algorithm.actions)} actions, but those of {called} are {kind}{remedy}")
     if images and not algorithm.images:
         faults.append("has no network for images; give it an encoder's states, or raw_pixels to another algorithm")
     if algorithm.masks and not masks:
-        faults.append(f"needs a method action_masks(), which {env.unwrapped} lacks")
+        faults.append(f"needs a method action_masks(), which {called} lacks")
     if faults:
         raise ConfigError(f"{name} {'; '.join(faults)}. These fit: {', '.join(fitting) or 'none'}.")
 
@@ -144,6 +146,14 @@ def accepted_hyperparameters(algorithm: str) -> dict[str, Any]:
     parameters = inspect.signature(ALGORITHMS[algorithm].load()).parameters
     accepted = {name: item.default for name, item in parameters.items() if name not in SET_ELSEWHERE}
     return {**accepted, "noise_std": 0.0} if "action_noise" in accepted else accepted
+
+
+def check_hyperparameters(algorithm: str, given: dict[str, Any]) -> None:
+    """Raise `UnknownNameError` for the first name that is no hyperparameter of an algorithm."""
+    accepted = accepted_hyperparameters(algorithm)
+    for name in given:
+        if name not in accepted:
+            raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
 
 
 def make_agent(
@@ -185,10 +195,7 @@ def make_agent(
     from stable_baselines3.common.logger import Logger
 
     cls = entry.load()
-    accepted = accepted_hyperparameters(algorithm)
-    for name in chosen:
-        if name not in accepted:
-            raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
+    check_hyperparameters(algorithm, chosen)
     try:
         agent = cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
     except (TypeError, ValueError, AssertionError) as error:

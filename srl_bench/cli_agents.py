@@ -68,7 +68,7 @@ def rl(
     inherited = origin.get("environment_kwargs", {}) if chosen == origin.get("environment") else {}
     kwargs = {**inherited, **settings(environment_set)}
     if later:
-        check_fit(chosen, kwargs, config, pixels=False)
+        check_fit(chosen, kwargs, config, None)
         known = pretrained_source(
             source, data, chosen, kwargs, replace(pretrain, seed=config.seed), out / "pretraining"
         )

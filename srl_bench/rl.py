@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from srl_bench.algorithms import check_algorithm, hyperparameters, make_agent
+from srl_bench.algorithms import check_algorithm, check_hyperparameters, hyperparameters, make_agent
 from srl_bench.checkpoints import load_checkpoint, load_policy, save_policy
 from srl_bench.config import RLConfig, options
 from srl_bench.curiosity import CuriousVecEnv
@@ -26,7 +27,7 @@ from srl_bench.provenance import code_version, provenance
 from srl_bench.segments import OnEvaluation, Segments
 from srl_bench.sources import Source, as_source, check_source, split_source, weights_hash
 from srl_bench.tracking import check_tracking, tensorboard_folder, tracked
-from srl_bench.vecenv import make_vec_env
+from srl_bench.vecenv import check_observations, make_vec_env
 
 NO_REWARD = (
     "no evaluation episode had any reward but 0, so these returns compare nothing; try reward_type=shaped, curiosity, "
@@ -72,7 +73,7 @@ def train_agent(
     chosen = as_source(source)
     kwargs = chosen.environment_kwargs(dict(environment_kwargs or {}))
     remarks = check_source(chosen, environment, kwargs, config)
-    check_fit(environment, kwargs, config, pixels=chosen.pixels)
+    check_fit(environment, kwargs, config, chosen)
     request = {
         "environment": environment,
         "environment_kwargs": kwargs,
@@ -97,11 +98,22 @@ def train_agent(
         raise DataError(f"another process is training an agent in {folder}; wait, or give another folder.") from error
 
 
-def check_fit(environment: str, kwargs: dict[str, Any], config: RLConfig, *, pixels: bool) -> None:
-    """Raise `ConfigError` unless the algorithm takes the environment's actions and observations."""
+def check_fit(environment: str, kwargs: dict[str, Any], config: RLConfig, source: Source | None) -> None:
+    """Raise `ConfigError` unless environment, algorithm, hyperparameters and encoder fit each other.
+
+    Args:
+        environment, kwargs: the environment, with the `obs_type` that the source needs.
+        config: of the agent.
+        source: what it observes; None for an encoder that has yet to be trained.
+    """
     env = make_environment(environment, kwargs)
     try:
-        check_algorithm(config.algorithm, env, images=pixels or config.encoder_mode != "frozen")
+        images = config.encoder_mode != "frozen" or (source is not None and source.pixels)
+        check_algorithm(config.algorithm, env, images=images)
+        check_hyperparameters(config.algorithm, config.hyperparameters)
+        if source is not None and source.encoder is not None:
+            space = env.observation_space
+            check_observations(space["pixels"] if isinstance(space, spaces.Dict) else space, source.encoder)
     finally:
         env.close()
 
@@ -114,9 +126,24 @@ def _is_ours(folder: Path) -> bool:
 def _check_same(folder: Path, request: dict[str, Any]) -> None:
     file = folder / "config.json"
     stored = json.loads(file.read_text()) if file.exists() else {}
-    differs = [key for key, value in json.loads(json.dumps(request)).items() if stored.get(key) != value]
+    if not stored:
+        raise DataError(f"{folder} holds files that are not of an agent; give another folder.")
+    differs = _differences(stored, json.loads(json.dumps(request)))
     if differs:
-        raise DataError(f"{folder} holds something else (differs in {', '.join(differs)}); give another folder.")
+        raise DataError(f"{folder} holds another agent ({'; '.join(differs)}); give another folder.")
+
+
+def _differences(stored: dict[str, Any], wanted: dict[str, Any], of: str = "") -> list[str]:
+    """Return "name is A, not B" for everything wanted that is stored otherwise, names of parts with dots."""
+    found = []
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(stored.get(key), dict):
+            found += _differences(stored[key], value, f"{of}{key}.")
+            extra = sorted(set(stored[key]) - set(value))
+            found += [f"{of}{key}.{name} is {stored[key][name]!r}, not absent" for name in extra]
+        elif stored.get(key) != value:
+            found.append(f"{of}{key} is {stored.get(key)!r}, not {value!r}")
+    return found
 
 
 def _finished(folder: Path, request: dict[str, Any]) -> pd.DataFrame:

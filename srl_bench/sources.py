@@ -119,9 +119,15 @@ def as_source(given: Encoder | Source | str) -> Source:
     if base in FACTORS and not beside:
         return Source(None, base)
     if "/" in base or Path(base).is_dir():
+        if (Path(base) / "encoder" / "config.json").exists() and not (Path(base) / "model.safetensors").exists():
+            raise ConfigError(f"{base} is no encoder, but has one; give {Path(base) / 'encoder'}.")
         return Source(load_encoder(base), beside)
     known = (RAW_PIXELS, *FACTORS, "FOLDER", *(f"FOLDER+{kind}" for kind in FACTORS))
-    raise UnknownNameError("source of observations", given, known)
+    if base in METHODS:
+        raise ConfigError(
+            f"{base} is a method, whose encoder has to be trained first: srl.pretrain({base!r}, rollouts)."
+        )
+    raise UnknownNameError("source of observations", given, (*known, *METHODS))
 
 
 def split_source(text: str) -> tuple[str, str]:

@@ -75,8 +75,8 @@ class ReturnTrial:
         check_tracking(rl, None)
         self._encoders: dict[int, tuple[tuple[Method, TrainConfig], Encoder]] = {}
         for rollouts in data:
-            pixels = source is not None and source.pixels
-            check_fit(rollouts.environment, rollouts.environment_kwargs, rl, pixels=pixels)
+            kwargs = rollouts.environment_kwargs
+            check_fit(rollouts.environment, kwargs if source is None else source.environment_kwargs(kwargs), rl, source)
 
     def __call__(
         self, trial: optuna.Trial, method: Method | None, config: TrainConfig, hyperparameters: dict[str, Any]

@@ -106,8 +106,14 @@ def test_ppo_on_ground_truth_solves_the_task(mobile):
 def test_a_folder_of_another_agent_or_of_other_files_is_refused_before_training(encoder, mobile, tmp_path):
     train(encoder, out=tmp_path / "agent", steps=64, eval_every=64)
     other = srl.pretrain("random", mobile, latent_dim=5, seed=1)
-    for source, settings in ((other, {}), (encoder, {"seed": 9}), (encoder, {"steps": 128})):
-        with pytest.raises(DataError, match="another folder"):
+    cases = (
+        (other, {}, "encoder_sha256 is "),
+        (encoder, {"seed": 9}, "rl.seed is 0, not 9"),
+        (encoder, {"steps": 128}, "rl.steps is 64, not 128"),
+        (encoder, {"hyperparameters": {}}, "rl.hyperparameters.n_steps is 64, not absent"),
+    )
+    for source, settings, named in cases:
+        with pytest.raises(DataError, match=rf"{named}.*another folder"):
             train(source, out=tmp_path / "agent", **{"steps": 64, "eval_every": 64, **settings})
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("keep me")

@@ -290,4 +290,26 @@ def test_an_encoder_of_factors_takes_no_proprioception(mobile):
     with pytest.raises(ConfigError, match="reads the factors already"):
         check_source(source, ENVIRONMENT, {}, RLConfig())
     with pytest.raises(ConfigError, match="no network for images"):
-        check_fit(ENVIRONMENT, {}, RLConfig(algorithm="ars"), pixels=True)
+        check_fit(ENVIRONMENT, {}, RLConfig(algorithm="ars"), Source())
+
+
+def test_what_cannot_work_is_found_before_a_folder_is_made(encoder, tmp_path):
+    out = tmp_path / "agent"
+    for mode in ("frozen", "finetune"):
+        with pytest.raises(ConfigError, match="image_size=48"):
+            train(encoder, {"image_size": 64}, encoder_mode=mode, out=out)
+    with pytest.raises(ConfigError, match="Did you mean n_steps"):
+        train(encoder, hyperparameters={"n_step": 16}, out=out)
+    with pytest.raises(ConfigError, match=r"srl_bench/MobileRobot-v0 are discrete \(as its argument action_type"):
+        train(encoder, algorithm="sac", hyperparameters={}, out=out)
+    assert not out.exists()
+
+
+def test_a_source_that_is_nearly_one_is_told_what_is_missing(encoder, tmp_path):
+    with pytest.raises(ConfigError, match=r"has to be trained first: srl\.pretrain\('vae', rollouts\)"):
+        as_source("vae")
+    with pytest.raises(ConfigError, match="Did you mean autoencoder"):
+        as_source("autoencodr")
+    encoder.save(tmp_path / "training" / "encoder")
+    with pytest.raises(ConfigError, match="training/encoder"):
+        as_source(str(tmp_path / "training"))
