@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import srl_bench as srl
@@ -98,6 +99,7 @@ def make(environment: str, **kwargs: str) -> VecEnv:
 
 
 def learner(agent: BaseAlgorithm) -> Way:
+    agent.set_logger(Logger(None, []))  # SB3's own makes a folder in /tmp
     return lambda steps: agent.learn(steps, reset_num_timesteps=False) and None
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 HYPERPARAMETERS = Path(__file__).parent / "hyperparameters.yaml"
+SET_ELSEWHERE = ("env", "seed", "device", "tensorboard_log", "verbose", "arguments", "_init_setup_model")
 BOTH = ("discrete", "continuous")
 
 
@@ -103,6 +104,8 @@ def check_algorithm(name: str, env: gymnasium.Env, *, images: bool) -> None:
     algorithm, space = ALGORITHMS[name], env.action_space
     kind = {gymnasium.spaces.Discrete: "discrete", gymnasium.spaces.Box: "continuous"}.get(type(space), str(space))
     masks = hasattr(env.unwrapped, "action_masks")
+    called = env.spec.id if env.spec is not None else str(env.unwrapped)
+    remedy = f" (as its argument action_type={kind} says)" if hasattr(env.unwrapped, "action_type") else ""
     fitting = [
         key
         for key, other in ALGORITHMS.items()
@@ -110,11 +113,11 @@ def check_algorithm(name: str, env: gymnasium.Env, *, images: bool) -> None:
     ]
     faults = []
     if kind not in algorithm.actions:
-        faults.append(f"takes {' or '.join(algorithm.actions)} actions, but those of {env.unwrapped} are {kind}")
+        faults.append(f"takes {' or '.join(algorithm.actions)} actions, but those of {called} are {kind}{remedy}")
     if images and not algorithm.images:
         faults.append("has no network for images; give it an encoder's states, or raw_pixels to another algorithm")
     if algorithm.masks and not masks:
-        faults.append(f"needs a method action_masks(), which {env.unwrapped} lacks")
+        faults.append(f"needs a method action_masks(), which {called} lacks")
     if faults:
         raise ConfigError(f"{name} {'; '.join(faults)}. These fit: {', '.join(fitting) or 'none'}.")
 
@@ -130,6 +133,27 @@ def hyperparameters(algorithm: str, environment: str, given: dict[str, Any]) -> 
     """Return the arguments of an agent: the algorithm's defaults, those of the environment, and what is given."""
     known = _known_hyperparameters()[algorithm]
     return {**known["defaults"], **known.get(environment, {}), **given}
+
+
+def search_ranges(algorithm: str) -> dict[str, Any]:
+    """Return what a search tries of an agent's arguments: (low, high) of numbers, or lists of values."""
+    ranges = _known_hyperparameters()[algorithm]["search"]
+    return {name: (item["low"], item["high"]) if isinstance(item, dict) else item for name, item in ranges.items()}
+
+
+def accepted_hyperparameters(algorithm: str) -> dict[str, Any]:
+    """Return the names that an agent takes as hyperparameters, with the defaults of its class."""
+    parameters = inspect.signature(ALGORITHMS[algorithm].load()).parameters
+    accepted = {name: item.default for name, item in parameters.items() if name not in SET_ELSEWHERE}
+    return {**accepted, "noise_std": 0.0} if "action_noise" in accepted else accepted
+
+
+def check_hyperparameters(algorithm: str, given: dict[str, Any]) -> None:
+    """Raise `UnknownNameError` for the first name that is no hyperparameter of an algorithm."""
+    accepted = accepted_hyperparameters(algorithm)
+    for name in given:
+        if name not in accepted:
+            raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
 
 
 def make_agent(
@@ -168,12 +192,15 @@ def make_agent(
     arguments["policy_kwargs"] = {**arguments.get("policy_kwargs", {}), **(policy_kwargs or {})}
     if isinstance(arguments.get("train_freq"), list):
         arguments["train_freq"] = tuple(arguments["train_freq"])
+    from stable_baselines3.common.logger import Logger
+
     cls = entry.load()
-    accepted = inspect.signature(cls).parameters
-    for name in chosen:
-        if name not in accepted and name != "noise_std":
-            raise UnknownNameError(f"hyperparameter of {algorithm}", name, accepted)
+    check_hyperparameters(algorithm, chosen)
     try:
-        return cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
+        agent = cls(policy, venv, seed=seed, device=device, tensorboard_log=tensorboard, **arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"{algorithm} does not take these hyperparameters {chosen}: {error}.") from error
+    if tensorboard is None:
+        # SB3's own logger makes a folder in /tmp even if nothing is logged.
+        agent.set_logger(Logger(None, []))
+    return agent

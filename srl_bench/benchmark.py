@@ -33,6 +33,7 @@ from srl_bench.registry import BODIES, METRICS, load_plugin, plugin_version
 from srl_bench.results import save_scores
 from srl_bench.rollouts import open_rollouts
 from srl_bench.score import score_records
+from srl_bench.tracking import check_tracking
 
 STAGES = ("pretrain", "score", "rl")
 Ended = tuple["Cell", str | None]
@@ -162,6 +163,8 @@ def check_names(suite: Suite) -> None:
             raise UnknownNameError("metric", name, METRICS)
     if suite.train.body not in BODIES:
         raise UnknownNameError("network body", suite.train.body, BODIES)
+    if suite.rl is not None:
+        check_tracking(suite.rl, Path(suite.name))
     methods = [resolve(text) for text in suite.methods if text != RAW_PIXELS]
     for config in suite.environments:
         env = make_environment(config.environment, config.environment_kwargs)

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from srl_bench import cli_agents, cli_data, cli_results, cli_suites
-from srl_bench.cli_data import Plugins, Settings, load_plugins, open_data, settings
+from srl_bench.cli_data import Plugins, load_plugins, open_data
 from srl_bench.config import TrainConfig
 from srl_bench.errors import SrlBenchError
 
@@ -28,6 +28,7 @@ app.command(cli_suites.run)
 app.command(cli_suites.status)
 app.command(cli_suites.retry)
 app.command(cli_suites.plan)
+app.command(cli_agents.tune)
 
 
 @app.command
@@ -173,40 +174,6 @@ def explain(
 
     load_plugins(plugin)
     print(explain(method, config))
-
-
-@app.command
-def tune(
-    method: Positional[str],
-    data: tuple[Path, ...],
-    out: Path,
-    config: Annotated[TrainConfig, arg(name="")],
-    trials: int = 10,
-    metric: str = "ridge_r2",
-    search: Settings = (),
-    plugin: Plugins = (),
-) -> None:
-    """Search a method's options on validation episodes; an interrupted search continues.
-
-    Example: srl-bench tune vae --data data/mobile data/kuka --trials 12 --steps 1500 --out tuning/vae
-    Example: srl-bench tune forward --data data/mobile --search "weight=(0.1, 9.0)" "kind=['linear', 'mlp']" --out tuned
-
-    Args:
-        method: its name, with options that stay fixed in brackets.
-        data: data sets; a trial is worth the mean over them.
-        out: folder of the journal, the trials and the best one.
-        config: settings of the trainings.
-        trials: trials in all, the first one with the method's defaults.
-        metric: the metric to optimise.
-        search: ranges (low, high) or lists of values of options (default: those that the method names).
-        plugin: Python files or modules with plug-ins.
-    """
-    from srl_bench.tune import tune
-
-    load_plugins(plugin)
-    sets = [open_data(path) for path in data]
-    table = tune(method, sets, out, trials=trials, search=settings(search) or None, metric=metric, config=config)
-    print(table.sort_values("value", ascending=False).to_string(index=False))
 
 
 @app.command(name="list")

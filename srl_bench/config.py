@@ -46,12 +46,12 @@ class RecordConfig:
     """Seed of episodes, policy and split."""
     policy: str | None = None
     """random; scripted: the environment's expert; mixed: the expert with another share of random actions in every
-    episode; or an agent of Stable-Baselines3, such as ppo:agents/best_model.zip. By default what suits the
-    environment."""
+    episode; the folder of an agent that `srl-bench rl` wrote; or one of Stable-Baselines3, such as
+    ppo:agents/best_model.zip. By default what suits the environment."""
     noise: float = 0.3
     """Share of random actions among those of an expert or agent, in [0, 1]."""
     agent_reads: str = "pixels"
-    """What a stored agent observes: pixels, ground_truth, or the folder of the encoder whose states it reads."""
+    """What an agent of Stable-Baselines3 observes: pixels, ground_truth, or the folder of an encoder."""
     max_steps: int = 100
     """Episodes are cut after this many steps (apart from the environment's own limit)."""
     domains: tuple[str, ...] = ()
@@ -65,7 +65,10 @@ class RecordConfig:
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
         if self.agent_reads != "pixels" and ":" not in (self.policy or ""):
-            raise ConfigError(f"agent_reads={self.agent_reads!r} is for a stored agent, but policy={self.policy!r}.")
+            raise ConfigError(
+                f"agent_reads={self.agent_reads!r} is for an agent in a file, such as policy='ppo:agent.zip', but "
+                f"policy={self.policy!r}."
+            )
         if len(set(self.domains)) < len(self.domains) or (self.domains and "domain" in self.environment_kwargs):
             raise ConfigError(
                 f"domains={self.domains} must be different, and not be given together with the argument domain."
@@ -123,6 +126,8 @@ class RLConfig:
     the episodes of training anew."""
     eval_episodes: int = 10
     """Episodes of an evaluation, the same ones every time."""
+    eval_seed: int = 20_180_925
+    """Seed of the evaluation episodes. Agents that are compared share it; `srl-bench tune` derives another one."""
     seed: int = 0
     """Seed of agent and environments; evaluation episodes do not depend on it."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +149,8 @@ class RLConfig:
     """CPU threads; more than one is slower beside other jobs."""
     tensorboard: bool = False
     """Also log to TensorBoard."""
+    wandb: str = ""
+    """Also report to this project of Weights & Biases (pip install 'srl-bench[wandb]')."""
 
     def __post_init__(self) -> None:
         check_choices(self)

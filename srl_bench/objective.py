@@ -308,6 +308,15 @@ class Objective:
             raise ConfigError(f"the objective {self} has no term {name!r}.")
 
     @property
+    def labels(self) -> list[str]:
+        """The terms' names: those of the losses, numbered where a loss occurs more than once."""
+        names = [term.loss.name for term in self.terms]
+        return [
+            name if names.count(name) == 1 else f"{name}_{names[:index].count(name) + 1}"
+            for index, name in enumerate(names)
+        ]
+
+    @property
     def needs(self) -> frozenset[str]:
         """All batch fields that the terms read."""
         return frozenset(name for term in self.terms for name in term.loss.needs)
@@ -377,10 +386,7 @@ def _terms(value: Loss | Objective) -> tuple[Term, ...]:
 
 
 class BuiltObjective(nn.Module):
-    """An objective with its heads, ready to train; it owns copies of the losses.
-
-    Labels are the losses' names, numbered where a loss occurs more than once.
-    """
+    """An objective with its heads, ready to train; it owns copies of the losses."""
 
     def __init__(self, objective: Objective, spec: Spec) -> None:
         super().__init__()
@@ -389,11 +395,7 @@ class BuiltObjective(nn.Module):
         self.terms = tuple(dataclasses.replace(term, loss=copy.deepcopy(term.loss)) for term in objective.terms)
         self.bounds = [term.bounds(spec.state_dim) for term in self.terms]
         self.losses = nn.ModuleList(term.loss for term in self.terms)
-        names = [term.loss.name for term in self.terms]
-        self.labels = [
-            name if names.count(name) == 1 else f"{name}_{names[:index].count(name) + 1}"
-            for index, name in enumerate(names)
-        ]
+        self.labels = objective.labels
         for term, (start, stop) in zip(self.terms, self.bounds, strict=True):
             seen = spec.state_dim if term.detach else stop - start
             term.loss.build(dataclasses.replace(spec, state_dim=seen, _slice=(start, stop)))

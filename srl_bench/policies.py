@@ -61,19 +61,39 @@ def random_action(env: gymnasium.Env, rng: np.random.Generator) -> Any:
 
 def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
     """Return the policy of an agent, with a share of random actions."""
-    observed, space = _agent_input(config, env)
-    agent = load_agent(config.policy, space, env.action_space)
+    if Path(str(config.policy)).is_dir():
+        from srl_bench.acting import run_policy
+
+        begin = run_policy(Path(str(config.policy)), config.environment, env)
+    else:
+        step = _file_policy(config, env)
+        begin = lambda: step  # noqa: E731
 
     def start(rng: np.random.Generator) -> Actor:
+        agent, taken = begin(), None
+
         def act(observation: Any, info: dict[str, Any]) -> Any:
-            if rng.random() < config.noise:
-                return random_action(env, rng)
-            action, _ = agent.predict(observed(observation, info), deterministic=True)
-            return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+            nonlocal taken
+            # An agent with a memory has to see what led to where it is, its own doing or not.
+            wanted = agent(observation, info, taken)
+            taken = random_action(env, rng) if rng.random() < config.noise else wanted
+            return taken
 
         return act
 
     return start
+
+
+def _file_policy(config: RecordConfig, env: gymnasium.Env) -> Callable[[Any, dict[str, Any], Any], Any]:
+    """Return the function (observation, info, last action) -> action of an agent in a file."""
+    observed, space = _agent_input(config, env)
+    agent = load_agent(config.policy, space, env.action_space)
+
+    def step(observation: Any, info: dict[str, Any], taken: Any) -> Any:
+        action, _ = agent.predict(observed(observation, info), deterministic=True)
+        return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+
+    return step
 
 
 def _agent_input(
@@ -119,7 +139,7 @@ def load_agent(policy: str | None, observation_space: gymnasium.Space, action_sp
     name, _, file = (policy or "").partition(":")
     known = {algorithm.lower(): algorithm for algorithm in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
     if name.lower() not in known:
-        raise UnknownNameError("policy", str(policy), [*POLICIES, *(f"{short}:FILE.zip" for short in known)])
+        raise UnknownNameError("policy", str(policy), [*POLICIES, "FOLDER", *(f"{short}:FILE.zip" for short in known)])
     try:
         with zipfile.ZipFile(file) as archive:
             settings = json.loads(archive.read("data"))
@@ -159,11 +179,12 @@ def with_policy(config: RecordConfig) -> RecordConfig:
 
 
 def check_policy(policy: str | None) -> None:
-    """Raise `ConfigError` unless a policy is a known one or ALGORITHM:FILE with a file that exists."""
-    if policy in POLICIES:
+    """Raise `ConfigError` unless a policy is a known one, a folder, or ALGORITHM:FILE with a file that exists."""
+    if policy in POLICIES or Path(str(policy)).is_dir():
         return
     _, colon, file = str(policy).partition(":")
     if not colon or not Path(file).is_file():
         raise ConfigError(
-            f"policy must be {', '.join(POLICIES)} or ALGORITHM:FILE of a stored agent (ppo:agent.zip), not {policy!r}."
+            f"policy must be {', '.join(POLICIES)}, the folder of an agent (agents/vae) or ALGORITHM:FILE of one of "
+            f"Stable-Baselines3 (ppo:agent.zip), not {policy!r}."
         )

@@ -23,7 +23,8 @@ from srl_bench.config import RLConfig
 from srl_bench.progress import progress
 from srl_bench.seeding import derive_seed
 
-EVALUATION_SEED = 20_180_925
+OnEvaluation = Callable[[int, float], None]
+"""(steps of training so far, mean return of the evaluation episodes)."""
 Actor = Callable[[Any, NDArray], NDArray]
 """(observations, whether each begins an episode) -> actions."""
 
@@ -31,23 +32,30 @@ Actor = Callable[[Any, NDArray], NDArray]
 class Segments(BaseCallback):
     """Evaluates and writes a checkpoint before training and at fixed steps, and starts the next segment."""
 
-    def __init__(self, venv: VecEnv, config: RLConfig, checkpoint: Path | None) -> None:
+    def __init__(
+        self, venv: VecEnv, config: RLConfig, checkpoint: Path | None, on_evaluation: OnEvaluation | None = None
+    ) -> None:
         super().__init__()
         self.venv = venv
         self.config = config
         self.checkpoint = checkpoint
+        self.on_evaluation = on_evaluation
         self.rows: list[dict[str, float]] = []
         self.seconds = 0.0
         self._next = 0
         self._resumed = False
+        self._bar = progress()
 
     def resume(self, facts: dict[str, Any]) -> None:
         """Take up the evaluations of an interrupted run."""
         self.rows, self.seconds, self._next = facts["rows"], facts["seconds"], facts["next"]
         self._resumed = True
 
+    def stop(self) -> None:
+        """Take the progress bar away, however training ended."""
+        self._bar.stop()
+
     def _on_training_start(self) -> None:
-        self._bar = progress()
         self._bar.start()
         self._task = self._bar.add_task("train agent", total=self.config.steps, status="")
         self._since = time.perf_counter()
@@ -88,24 +96,28 @@ class Segments(BaseCallback):
         self._pause()
         if not self.rows or self.rows[-1]["step"] < self.model.num_timesteps:
             self._evaluate()
-        self._bar.stop()
 
     def _pause(self) -> None:
         self.seconds += time.perf_counter() - self._since
 
     def _evaluate(self) -> None:
-        episodes = play(self.model, self.venv)
-        self._bar.update(self._task, status=f"return {np.mean([row['return'] for row in episodes]):.2f}")
-        self.rows += [{"step": self.model.num_timesteps, **row, "seconds": self.seconds} for row in episodes]
+        step, episodes = self.model.num_timesteps, play(self.model, self.venv, self.config.eval_seed)
+        mean = float(np.mean([row["return"] for row in episodes]))
+        self._bar.update(self._task, status=f"return {mean:.2f}")
+        self.rows += [{"step": step, **row, "seconds": self.seconds} for row in episodes]
+        self.logger.record("eval/return", mean)
+        self.logger.dump(step)
+        if self.on_evaluation is not None:
+            self.on_evaluation(step, mean)
 
 
-def play(agent: BaseAlgorithm, venv: VecEnv) -> list[dict[str, float]]:
+def play(agent: BaseAlgorithm, venv: VecEnv, seed: int = RLConfig.eval_seed) -> list[dict[str, float]]:
     """Play one episode in each environment with the agent's most likely actions.
 
     Returns:
-        For each episode its number, return, length and success. The episodes are the same at every call.
+        For each episode its number, return, length and success. Calls with the same seed play the same episodes.
     """
-    venv.seed(EVALUATION_SEED)
+    venv.seed(seed)
     observations: Any = venv.reset()
     returns, lengths = np.zeros(venv.num_envs), np.zeros(venv.num_envs, dtype=np.int64)
     success = np.full(venv.num_envs, np.nan)

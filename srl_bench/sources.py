@@ -19,7 +19,7 @@ from srl_bench.factors import scale_factors
 from srl_bench.registry import METHODS
 from srl_bench.vecenv import EncodedVecEnv, EncoderExtractor, FactorVecEnv, encode
 
-GROUND_TRUTH, PROPRIOCEPTION = "ground_truth", "proprioception"
+FACTORS = GROUND_TRUTH, PROPRIOCEPTION = "ground_truth", "proprioception"
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def as_source(given: Encoder | Source | str) -> Source:
     """Return what an agent observes.
 
     Args:
-        given: an encoder; raw_pixels, ground_truth, proprioception or the folder of an encoder; any but pixels with
-            "+proprioception" behind it.
+        given: an encoder; raw_pixels, ground_truth, proprioception, or the folder of an encoder, which may have
+            "+proprioception" or "+ground_truth" behind it.
 
     Raises:
         ConfigError: it is none of these.
@@ -116,25 +116,31 @@ def as_source(given: Encoder | Source | str) -> Source:
     base, beside = split_source(given)
     if base == RAW_PIXELS and not beside:
         return Source()
-    if base in (GROUND_TRUTH, PROPRIOCEPTION) and not beside:
+    if base in FACTORS and not beside:
         return Source(None, base)
     if "/" in base or Path(base).is_dir():
+        if (Path(base) / "encoder" / "config.json").exists() and not (Path(base) / "model.safetensors").exists():
+            raise ConfigError(f"{base} is no encoder, but has one; give {Path(base) / 'encoder'}.")
         return Source(load_encoder(base), beside)
-    known = (RAW_PIXELS, GROUND_TRUTH, PROPRIOCEPTION, "FOLDER", "FOLDER+proprioception")
-    raise UnknownNameError("source of observations", given, known)
+    known = (RAW_PIXELS, *FACTORS, "FOLDER", *(f"FOLDER+{kind}" for kind in FACTORS))
+    if base in METHODS:
+        raise ConfigError(
+            f"{base} is a method, whose encoder has to be trained first: srl.pretrain({base!r}, rollouts)."
+        )
+    raise UnknownNameError("source of observations", given, (*known, *METHODS))
 
 
 def split_source(text: str) -> tuple[str, str]:
-    """Return "encoder+proprioception" as its two parts; the second one is "" if it is not there."""
+    """Return "encoder+proprioception" or "encoder+ground_truth" as its two parts; the second one may be ""."""
     base, plus, last = text.rpartition("+")
-    return (base.strip(), PROPRIOCEPTION) if plus and last.strip() == PROPRIOCEPTION else (text.strip(), "")
+    return (base.strip(), last.strip()) if plus and last.strip() in FACTORS else (text.strip(), "")
 
 
 def is_method(text: str) -> bool:
     """Return whether a source is a method or an expression, whose encoder has yet to be trained."""
     base, _ = split_source(text)
     name = base.partition("(")[0].strip()
-    if base in (RAW_PIXELS, GROUND_TRUTH, PROPRIOCEPTION) or Path(base).is_dir():
+    if base in (RAW_PIXELS, *FACTORS) or Path(base).is_dir():
         return False
     return name in METHODS or any(sign in base for sign in "+*[(")
 
@@ -145,7 +151,7 @@ def pretrained_source(
     """Train the encoder of a method on the spot.
 
     Args:
-        text: a method or expression, maybe with "+proprioception" behind it.
+        text: a method or expression, maybe with "+proprioception" or "+ground_truth" behind it.
         data: rollouts to train on; by default the environment's default recording, made if it is not there.
         environment, kwargs: of the recording.
         config: of the training.
@@ -176,7 +182,7 @@ def check_source(source: Source, environment: str, kwargs: dict[str, Any], confi
         if encoder.is_recurrent:
             raise ConfigError(f"encoder_mode={config.encoder_mode!r} cannot train a recurrent encoder; keep it frozen.")
     if source.factors and encoder is not None and encoder.observation != "pixels":
-        raise ConfigError("this encoder reads the factors already; give it without proprioception.")
+        raise ConfigError(f"this encoder reads the factors already; give it without {source.factors} beside it.")
     if config.curiosity and source.pixels:
         raise ConfigError("curiosity needs states to predict; give an encoder or factors instead of raw_pixels.")
     about = encoder.provenance if encoder is not None else {}

@@ -1,36 +1,39 @@
-"""The search for a method's options, with the same small budget for every method.
+"""The search for what a method and its agent should be set to, with the same small budget for every method.
 
-A trial trains the method on each data set and is worth the mean of a metric on validation episodes; the test episodes
-are not touched. Trials are kept in a journal, so that a search continues where it was stopped.
+A trial trains the method on each data set. It is worth the mean of a metric on validation episodes, or the mean return
+of agents on the encoders; neither test episodes nor the evaluation episodes of other runs are touched. Trials are kept
+in a journal or data base, so that a search continues where it was stopped, and many machines can share it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
-from srl_bench.config import TrainConfig
-from srl_bench.errors import ConfigError, TrainingError, UnknownNameError
-from srl_bench.method import Composed, Method, resolve
-from srl_bench.pretrain import pretrain
+from srl_bench.config import RLConfig, TrainConfig
+from srl_bench.errors import ConfigError, TrainingError
+from srl_bench.method import Method, resolve
 from srl_bench.progress import progress
 from srl_bench.provenance import provenance
-from srl_bench.registry import METRICS
 from srl_bench.rollouts import Rollouts
-from srl_bench.score import score
+from srl_bench.seeding import derive_seed
+from srl_bench.sources import Source, as_source, is_method, split_source, weights_hash
+from srl_bench.space import Choice, candidate, check_space, default_space, first_trial, present_values, suggest
+from srl_bench.trials import RETURN, MetricTrial, ReturnTrial
 
-Choice = tuple[float, float] | Sequence[Any]
-"""(low, high) of a number that is searched on a logarithmic scale, or the list of the values to try."""
-LEARNING_RATE = (3e-4, 3e-3)
+STARTUP = 5
+"""Trials before the search draws on results, and before it prunes."""
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def tune(
@@ -38,123 +41,181 @@ def tune(
     data: Sequence[Rollouts],
     out: str | Path,
     *,
+    objective: str = "ridge_r2",
     trials: int = 10,
     search: Mapping[str, Choice] | None = None,
-    metric: str = "ridge_r2",
     config: TrainConfig | None = None,
+    rl: RLConfig | None = None,
+    storage: str | None = None,
 ) -> pd.DataFrame:
-    """Search a method's options and step size; write the trials, the best one and what led to it.
+    """Search options, weights and settings; write the trials, the best one, what matters, and what led to it.
 
     Args:
-        method: its name, with options that stay fixed in brackets.
+        method: its name, with options that stay fixed in brackets, or an expression; for the return, any source of
+            observations: see `srl_bench.sources`.
         data: data sets; a trial is worth the mean over them.
-        out: folder of the journal, `trials.csv` and `best.json`; the search in it continues.
-        trials: trials in all. The first one is the method as it is.
-        search: options and their ranges; by default what the method's `search` names, and the step size.
-        metric: name of the metric to be optimised.
+        out: folder of the journal, `trials.csv`, `importance.csv` and `best.json`; the search in it continues.
+        objective: name of a metric, or "return" for that of an agent's last evaluation, whose episodes are others
+            than those of `train_agent`. Agents that fall behind are pruned.
+        trials: trials in all. The first one is the method as it is, or as near to that as the ranges are.
+        search: names and ranges, in place of those that the method and `hyperparameters.yaml` name: options,
+            `weight.TERM` of an expression, `latent_dim`, `learning_rate`, and `rl.NAME` of the agent.
         config: settings of the trainings.
+        rl: settings of the agents.
+        storage: data base that Optuna keeps the trials in, such as postgresql://host/name; processes with the same
+            request share the search. By default a journal in `out`, which machines with a common disk can share.
 
     Returns:
-        One row per trial: number, value, seconds and the options.
+        One row per trial: number, state (complete, pruned, diverged, failed or running), value, seconds and what was
+        drawn.
 
     Raises:
-        ConfigError, UnknownNameError: an option or range is wrong, or `out` holds another search.
+        ConfigError, UnknownNameError: a name or range is wrong, or `out` holds another search.
+        TrainingError: no trial came to an end.
     """
-    config = config or TrainConfig()
-    base = resolve(method)
-    space = dict(search if search is not None else {**type(base).search, "learning_rate": LEARNING_RATE})
-    check_space(base, space)
+    config, agent = config or TrainConfig(), (rl or RLConfig()) if objective == RETURN else None
     if trials < 1:
         raise ConfigError(f"trials must be at least 1, not {trials}.")
-    better = METRICS[metric].better
+    if not data:
+        raise ConfigError("a search needs at least one data set.")
+    if rl is not None and agent is None:
+        raise ConfigError(f"settings of agents are for objective={RETURN!r}, not {objective!r}.")
+    base, fixed, beside = _subject(method, objective)
+    value: MetricTrial | ReturnTrial
+    value = MetricTrial(objective, data) if agent is None else ReturnTrial(data, agent, fixed, beside)
+    present = present_values(base, config, agent, data[0].environment)
+    space = dict(search) if search is not None else default_space(base, present, agent)
+    check_space(space, present, base, config)
     folder = Path(out)
     request = {
-        "method": str(base),
-        "search": space,
-        "metric": metric,
+        "method": method if base is None else "+".join(part for part in (str(base), beside) if part),
+        "encoder_sha256": weights_hash(fixed) if fixed is not None else "",
+        "search": {name: _described(choice) for name, choice in space.items()},
+        "objective": objective,
+        "direction": value.direction,
         "train": asdict(config),
+        "rl": asdict(agent) if agent is not None else None,
         "data": [rollouts.data_hash for rollouts in data],
     }
-    _claim(folder, request)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        study_name=base.name,
-        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-        sampler=optuna.samplers.TPESampler(seed=config.seed, n_startup_trials=min(5, trials)),
-        direction="maximize" if better == "higher" else "minimize",
-        load_if_exists=True,
-    )
-    if not study.trials:
-        known = {name: getattr(base, name, config.learning_rate or base.learning_rate) for name in space}
-        study.enqueue_trial(known)
+    study = _study(folder, request, storage, trials)
+    if all(trial.state is TrialState.FAIL for trial in study.trials):
+        study.enqueue_trial(first_trial(space, present))
 
-    def value(trial: optuna.Trial) -> float:
-        drawn = {name: _suggest(trial, name, choice) for name, choice in space.items()}
-        settings = replace(config, learning_rate=drawn.pop("learning_rate", config.learning_rate))
-        candidate = replace(base, **drawn)
-        return float(np.mean([_validate(candidate, rollouts, settings, metric) for rollouts in data]))
+    def run(trial: optuna.Trial) -> float:
+        # One seed per trial: neither an interruption nor other machines change or repeat what is drawn.
+        seed = derive_seed(config.seed, "trial", trial.number) % 2**32
+        study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        drawn = {name: suggest(trial, name, choice, present[name]) for name, choice in space.items()}
+        try:
+            return value(trial, *candidate(base, config, drawn))
+        except TrainingError as error:
+            # A pruned trial counts as a bad one in what the sampler learns, a failed one does not count.
+            trial.set_user_attr("error", str(error))
+            raise optuna.TrialPruned from error
 
     with progress() as bar:
-        done = sum(trial.state.is_finished() for trial in study.trials)
-        task = bar.add_task(f"tune {base.name}", total=trials, completed=done, status="")
-        for _ in range(done, trials):
-            # A diverging setting is a bad one; TPE learns from it.
-            study.optimize(value, n_trials=1, catch=(TrainingError,))
-            finished = [trial for trial in study.trials if trial.value is not None]
-            bar.update(task, advance=1, status=f"best {study.best_value:.4g}" if finished else "")
-    return _write(study, folder, request)
+        task = bar.add_task(f"tune {request['method']}", total=trials, status="")
+        while (done := sum(trial.state in ENDED for trial in study.trials)) < trials:
+            bar.update(task, completed=done, status=f"best {study.best_value:.4g}" if _complete(study) else "")
+            study.optimize(run, n_trials=1)
+    return _write(study, folder, request, base, config)
 
 
-def check_space(method: Method, space: Mapping[str, Choice]) -> None:
-    """Raise an error for the first option that the method does not have, or range that is none.
-
-    Raises:
-        UnknownNameError, ConfigError: it names the option.
-    """
-    known = [] if isinstance(method, Composed) else [field.name for field in fields(method)]
-    for name, choice in space.items():
-        if name not in (*known, "learning_rate"):
-            raise UnknownNameError(f"option of {method.name}", name, [*known, "learning_rate"])
-        if isinstance(choice, tuple) and not (len(choice) == 2 and 0 < choice[0] < choice[1]):
-            raise ConfigError(f"the range of {name} must be (low, high) with 0 < low < high, not {choice}.")
-        if not len(choice):
-            raise ConfigError(f"{name} has no values to try.")
+def _subject(method: str, objective: str) -> tuple[Method | None, Source | None, str]:
+    """Return the method to train, or what an agent observes without any training, and the factors beside states."""
+    if objective != RETURN:
+        return resolve(method), None, ""
+    if not is_method(method):
+        return None, as_source(method), ""
+    base, beside = split_source(method)
+    return resolve(base), None, beside
 
 
-def _suggest(trial: optuna.Trial, name: str, choice: Choice) -> Any:
-    if isinstance(choice, tuple):
-        return trial.suggest_float(name, *choice, log=True)
-    return trial.suggest_categorical(name, list(choice))
+def _described(choice: Choice) -> Any:
+    return {"low": choice[0], "high": choice[1]} if isinstance(choice, tuple) else list(choice)
 
 
-def _validate(method: Method, rollouts: Rollouts, config: TrainConfig, metric: str) -> float:
-    """Return the metric of an encoder, probes chosen on one half of the validation episodes, scored on the other."""
-    episodes = rollouts.info["split"]["val"]
-    halves = {**rollouts.info["split"], "val": episodes[::2], "test": episodes[1::2]}
-    view = replace(rollouts, info={**rollouts.info, "split": halves})
-    return float(score(pretrain(method, rollouts, config=config), view, metrics=[metric], seed=config.seed)[metric])
-
-
-def _claim(folder: Path, request: dict[str, Any]) -> None:
-    """Write what is searched for, or make sure that the folder is of the same search."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _study(folder: Path, request: dict[str, Any], storage: str | None, trials: int) -> optuna.Study:
+    """Open the search of a request, and write what it is to its folder."""
     text, path = json.dumps(request, indent=1), folder / "search.json"
     if path.exists() and path.read_text() != text:
         raise ConfigError(f"{folder} holds another search; give another folder.")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    backend = _database(storage) if storage is not None else None
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP) if trials > STARTUP else optuna.pruners.NopPruner()
+    return optuna.create_study(
+        study_name=f"{request['method'][:60]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}",
+        storage=backend or JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+        pruner=pruner,
+        direction=request["direction"],
+        load_if_exists=True,
+    )
 
 
-def _write(study: optuna.Study, folder: Path, request: dict[str, Any]) -> pd.DataFrame:
+def _database(url: str) -> BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"storage {url!r} cannot be opened ({reason}); give the URL of a data base, such as sqlite:///trials.db or "
+            "postgresql://user@host/name, whose driver is installed, or none for a journal in the folder."
+        ) from error
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _write(
+    study: optuna.Study, folder: Path, request: dict[str, Any], base: Method | None, config: TrainConfig
+) -> pd.DataFrame:
     rows = [
-        {"trial": trial.number, "value": trial.value, "seconds": _seconds(trial), **trial.params}
+        {
+            "trial": trial.number,
+            "state": _state(trial),
+            "value": trial.value,
+            "seconds": None if trial.duration is None else trial.duration.total_seconds(),
+            **trial.params,
+        }
         for trial in study.trials
     ]
     table = pd.DataFrame(rows)
     table.to_csv(folder / "trials.csv", index=False)
-    best = {"value": study.best_value, "options": study.best_params}
+    if not _complete(study):
+        errors = {trial.user_attrs.get("error", "pruned") for trial in study.trials}
+        raise TrainingError(f"no trial in {folder} came to an end: {'; '.join(sorted(errors))}")
+    _write_importance(study, folder)
+    chosen, settings, agent = candidate(base, config, study.best_params)
+    best = {
+        "trial": study.best_trial.number,
+        "value": study.best_value,
+        "options": study.best_params,
+        "method": request["method"] if chosen is None else str(chosen),
+        "latent_dim": settings.latent_dim,
+        "learning_rate": settings.learning_rate,
+        "hyperparameters": agent,
+    }
     (folder / "best.json").write_text(json.dumps(provenance(**request, trials=len(rows), best=best), indent=1))
     return table
 
 
-def _seconds(trial: optuna.trial.FrozenTrial) -> float | None:
-    return None if trial.duration is None else trial.duration.total_seconds()
+def _write_importance(study: optuna.Study, folder: Path) -> None:
+    """Write which share of the differences between trials each option explains (PED-ANOVA, arXiv 2304.10255)."""
+    file = folder / "importance.csv"
+    file.unlink(missing_ok=True)
+    if len({trial.value for trial in _complete(study)}) < 2:
+        return
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    pd.Series(shares, name="importance", dtype=float).rename_axis("option").to_csv(file)
+
+
+def _state(trial: optuna.trial.FrozenTrial) -> str:
+    if trial.state is TrialState.PRUNED and "error" in trial.user_attrs:
+        return "diverged"
+    return {TrialState.FAIL: "failed"}.get(trial.state, trial.state.name.lower())

@@ -13,7 +13,7 @@ from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "rl", "run", "table", "publish", "list", "info")
-COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate", "enjoy")
+COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate", "enjoy", "tune")
 SUITE = """
 name: small
 environments:
@@ -171,6 +171,21 @@ def test_an_algorithm_that_does_not_fit_costs_no_pretraining(run, mobile, tmp_pa
     words = ("rl", "autoencoder", "--data", mobile.path, "--algorithm", "sac", "--out", tmp_path / "agent")
     assert "These fit: a2c, ars, cma_es, dqn" in failure(run, *words)
     assert not (tmp_path / "agent").exists()
+
+
+def test_a_search_among_agents(run, mobile, tmp_path):
+    out = tmp_path / "tuned"
+    words = ("tune", "ground_truth", "--data", mobile.path, "--objective", "return", "--algo", "a2c", "--trials", 2)
+    words = (*words, "--rl-steps", 40, "--rl-set", "n_envs=2", "eval_episodes=1", "--out", out)
+    printed = run(*words, "--search", "rl.gamma=[0.9, 0.99]", "rl.learning_rate=(1e-4, 1e-2)")
+    assert "rl.gamma" in printed
+    about = json.loads((out / "search.json").read_text())
+    assert about["rl"]["algorithm"] == "a2c"
+    assert (about["rl"]["steps"], about["rl"]["eval_every"], about["rl"]["n_envs"]) == (40, 8, 2)
+    assert (out / "history.png").exists()
+    assert "Did you mean n_envs" in failure(run, *words, "--rl-set", "n_env=2")
+    words = ("tune", "autoencoder", "--data", mobile.path, "--algo", "a2c", "--out", tmp_path / "other")
+    assert "objective='return'" in failure(run, *words)
 
 
 def test_failed_cells_set_the_exit_code(run, tmp_path):

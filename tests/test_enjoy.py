@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 import srl_bench as srl
+from srl_bench.config import RLConfig
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.report.enjoy import enjoy, episode_of, frames
 from srl_bench.rl import load_run
@@ -52,7 +53,7 @@ def test_the_rebuilt_agent_plays_the_episodes_of_its_last_evaluation(case, encod
     last = table[table["step"] == table["step"].max()]["return"].tolist()
     for episode, value in enumerate(last):
         agent, venv, rebuilt, about = load_run(tmp_path / "run", render_mode="rgb_array")
-        steps, label = episode_of(agent, venv, rebuilt, episode, about["rl"]["frame_stack"])
+        steps, label = episode_of(agent, venv, rebuilt, episode, RLConfig(**about["rl"]))
         assert label == expected
         assert len(steps) == 12
         assert steps[-1].total == value
@@ -68,7 +69,7 @@ def test_the_rebuilt_agent_plays_the_episodes_of_its_last_evaluation(case, encod
 def test_the_nearest_training_frame_of_a_training_frame_is_itself(encoder, mobile, tmp_path):
     train(encoder, tmp_path / "run")
     agent, venv, source, _ = load_run(tmp_path / "run", render_mode="rgb_array")
-    steps, label = episode_of(agent, venv, source, 0, 1)
+    steps, label = episode_of(agent, venv, source, 0, RLConfig())
     drawn = frames(steps, label, source, mobile)
     assert len(drawn) == 12
     assert {frame.shape for frame in drawn} == {(240, 960, 3)}
@@ -89,7 +90,7 @@ def test_an_agent_of_continuous_actions(tmp_path):
     kwargs = {**KWARGS, "action_type": "continuous"}
     train("ground_truth", tmp_path / "run", "sac", {"learning_starts": 8, "gradient_steps": 1}, kwargs)
     agent, venv, source, _ = load_run(tmp_path / "run", render_mode="rgb_array")
-    steps, label = episode_of(agent, venv, source, 0, 1)
+    steps, label = episode_of(agent, venv, source, 0, RLConfig())
     assert label == "action"
     assert all(step.preference.shape == (2,) and np.abs(step.preference).max() <= 1 for step in steps)
 

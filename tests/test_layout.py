@@ -59,6 +59,10 @@ FLOORS = {
     "segments": 4,
     "sources": 4,
     "imitation": 4,
+    "space": 4,
+    "trials": 4,
+    "tracking": 4,
+    "acting": 4,
     "tune": 4,
     "benchmark": 5,
     "launch": 5,
@@ -68,7 +72,7 @@ FLOORS = {
     "cli_results": 6,
     "cli_agents": 6,
 }
-AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources")
+AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources", "tracking", "acting")
 # Third-party packages that only some rooms may import.
 HOMES = {
     "stable_baselines3": {"rl", "vecenv", "parallel", "policies", *AGENTS},
@@ -79,6 +83,8 @@ HOMES = {
     "plotly": {"report"},
     "tyro": {"cli", "cli_data", "cli_results", "cli_agents"},
     "dask": {"launch"},
+    "wandb": {"tracking"},
+    "optuna": {"tune", "trials", "space"},
     "distributed": {"launch"},
     "pybullet": {"environments"},
     "minari": {"convert"},

@@ -41,6 +41,7 @@ def test_examples_run(example, tmp_path, monkeypatch, capsys):
     for budget, smaller in SMALLER.items():
         code = code.replace(budget, smaller)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "log"))
     exec(compile(code, example, "exec"), {"__name__": "__main__", "tiny_suite": tiny_suite})
     out = capsys.readouterr().out
     assert ("ridge_r2" if example == "frozen_encoder_ppo.py" else r"\toprule") in out

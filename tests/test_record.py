@@ -337,7 +337,7 @@ def test_an_edited_plug_in_changes_the_recordings_of_its_environments_only(tmp_p
         ({"frames": 0}, ConfigError, "frames.*at least 1"),
         ({"max_steps": 0}, ConfigError, "max_steps.*at least 1"),
         ({"noise": 1.5}, ConfigError, "noise"),
-        ({"agent_reads": "ground_truth"}, ConfigError, "for a stored agent"),
+        ({"agent_reads": "ground_truth"}, ConfigError, "for an agent in a file"),
         ({"max_stepz": 5}, ConfigError, "max_stepz.*max_steps"),
         ({"frames": 30}, DataError, "at least 3"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import srl_bench as srl
@@ -87,11 +88,12 @@ def test_ground_truth_and_proprioception_are_the_scaled_factors_at_every_step():
                 np.testing.assert_allclose(one["terminal_observation"], final, atol=1e-6)
 
 
+@pytest.mark.parametrize(("factors", "count"), [("proprioception", 2), ("ground_truth", 4)])
 @pytest.mark.parametrize("which", ["plain", "recurrent"])
-def test_states_with_proprioception_are_both_beside_each_other(which, encoder, recurrent):
+def test_states_with_factors_are_both_beside_each_other(which, factors, count, encoder, recurrent):
     chosen = {"plain": encoder, "recurrent": recurrent}[which]
-    both, states, own = observed(Source(chosen, "proprioception")), observed(chosen), observed("proprioception")
-    assert both.observation_space.shape == (chosen.state_dim + 2,)
+    both, states, own = observed(Source(chosen, factors)), observed(chosen), observed(factors)
+    assert both.observation_space.shape == (chosen.state_dim + count,)
     np.testing.assert_allclose(both.reset(), np.hstack([states.reset(), own.reset()]), atol=1e-6)
     for step in range(9):
         results = [venv.step(np.array([step % 4, 1])) for venv in (both, states, own)]
@@ -138,6 +140,7 @@ def test_a_frozen_encoder_inside_an_off_policy_agent_keeps_its_bits(encoder):
     venv = srl.make_vec_env(ENVIRONMENT, 2, action_type="continuous", **KWARGS)
     options = {"features_extractor_class": EncoderExtractor, "features_extractor_kwargs": {"encoder": encoder}}
     agent = SAC("CnnPolicy", venv, policy_kwargs=options, buffer_size=200, learning_starts=8, batch_size=8)
+    agent.set_logger(Logger(None, []))
     agent.learn(40)
     assert weights_hash(encoder) == before
     assert not [name for name in agent.policy.state_dict() if "body" in name]
@@ -208,7 +211,12 @@ def test_evaluation_returns_are_those_of_the_environment_whatever_training_sees(
 
 def test_sources_by_name(encoder, tmp_path):
     encoder.save(tmp_path / "encoder")
-    for text, kind in (("", ""), ("+proprioception", "proprioception"), (" + proprioception", "proprioception")):
+    for text, kind in (
+        ("", ""),
+        ("+proprioception", "proprioception"),
+        (" + proprioception", "proprioception"),
+        ("+ground_truth", "ground_truth"),
+    ):
         source = as_source(f"{tmp_path / 'encoder'}{text}")
         assert weights_hash(source) == weights_hash(encoder)
         assert source.factors == kind
@@ -216,7 +224,15 @@ def test_sources_by_name(encoder, tmp_path):
     assert as_source("raw_pixels").pixels
     assert split_source("inverse + autoencoder[:3] + proprioception") == ("inverse + autoencoder[:3]", "proprioception")
     assert split_source("inverse + autoencoder") == ("inverse + autoencoder", "")
-    for text in ("vae(beta=4)", "random", "random+proprioception", "2*inverse", "inverse + autoencoder[:3]"):
+    assert split_source("random+ground_truth") == ("random", "ground_truth")
+    for text in (
+        "vae(beta=4)",
+        "random",
+        "random+proprioception",
+        "random+ground_truth",
+        "2*inverse",
+        "inverse + autoencoder[:3]",
+    ):
         assert is_method(text), text
     for text in ("raw_pixels", "ground_truth", "proprioception", "nonsense"):
         assert not is_method(text), text
@@ -274,4 +290,26 @@ def test_an_encoder_of_factors_takes_no_proprioception(mobile):
     with pytest.raises(ConfigError, match="reads the factors already"):
         check_source(source, ENVIRONMENT, {}, RLConfig())
     with pytest.raises(ConfigError, match="no network for images"):
-        check_fit(ENVIRONMENT, {}, RLConfig(algorithm="ars"), pixels=True)
+        check_fit(ENVIRONMENT, {}, RLConfig(algorithm="ars"), Source())
+
+
+def test_what_cannot_work_is_found_before_a_folder_is_made(encoder, tmp_path):
+    out = tmp_path / "agent"
+    for mode in ("frozen", "finetune"):
+        with pytest.raises(ConfigError, match="image_size=48"):
+            train(encoder, {"image_size": 64}, encoder_mode=mode, out=out)
+    with pytest.raises(ConfigError, match="Did you mean n_steps"):
+        train(encoder, hyperparameters={"n_step": 16}, out=out)
+    with pytest.raises(ConfigError, match=r"srl_bench/MobileRobot-v0 are discrete \(as its argument action_type"):
+        train(encoder, algorithm="sac", hyperparameters={}, out=out)
+    assert not out.exists()
+
+
+def test_a_source_that_is_nearly_one_is_told_what_is_missing(encoder, tmp_path):
+    with pytest.raises(ConfigError, match=r"has to be trained first: srl\.pretrain\('vae', rollouts\)"):
+        as_source("vae")
+    with pytest.raises(ConfigError, match="Did you mean autoencoder"):
+        as_source("autoencodr")
+    encoder.save(tmp_path / "training" / "encoder")
+    with pytest.raises(ConfigError, match="training/encoder"):
+        as_source(str(tmp_path / "training"))

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 
+from srl_bench.config import RLConfig, options
 from srl_bench.encoder import encode_rows
 from srl_bench.errors import ConfigError
 from srl_bench.rl import load_run
 from srl_bench.rollouts import Rollouts, open_rollouts
-from srl_bench.segments import EVALUATION_SEED, actor
+from srl_bench.segments import actor
 from srl_bench.sources import Source
 
 FRAME_MILLISECONDS = 80
@@ -57,7 +58,7 @@ def enjoy(run: Path, out: Path, *, episode: int = 0, data: Path | None = None) -
     if out.suffix not in (".gif", ".mp4"):
         raise ConfigError(f"a film is written as .gif or .mp4, not as {out.name!r}.")
     agent, venv, source, about = load_run(run, render_mode="rgb_array")
-    steps, label = episode_of(agent, venv, source, episode, about["rl"]["frame_stack"])
+    steps, label = episode_of(agent, venv, source, episode, options(RLConfig, about["rl"]))
     venv.close()
     rollouts = _training_data(run, data) if source.encoder is not None else None
     films = frames(steps, label, source, rollouts)
@@ -74,16 +75,17 @@ def enjoy(run: Path, out: Path, *, episode: int = 0, data: Path | None = None) -
     return out
 
 
-def episode_of(agent: Any, venv: Any, source: Source, episode: int, stack: int) -> tuple[list[Step], str]:
+def episode_of(agent: Any, venv: Any, source: Source, episode: int, config: RLConfig) -> tuple[list[Step], str]:
     """Play an evaluation episode with the agent's most likely actions; return its steps and what preferences are."""
     venv.unwrapped.indices = [episode]
-    venv.seed(EVALUATION_SEED)
+    venv.seed(config.eval_seed)
     observations, starts, total = venv.reset(), np.array([True]), 0.0
     act, steps, label = actor(agent, venv), [], ""
     while True:
         actions = act(observations, starts)
         label, preference = preferences(agent, observations, actions)
-        steps.append(Step(venv.get_images()[0], _state(agent, source, observations, stack), preference, total))
+        state = _state(agent, source, observations, config.frame_stack)
+        steps.append(Step(venv.get_images()[0], state, preference, total))
         observations, rewards, starts, _ = venv.step(actions)
         total += float(rewards[0])
         if starts[0]:
