@@ -42,11 +42,6 @@ class CellRecord:
         """The method as the suite spells it, "" for a cell that was never started."""
         return self.about.get("method", "")
 
-    @property
-    def seed(self) -> int | str:
-        """The seed, "" for a cell that was never started."""
-        return self.about.get("seed", "")
-
 
 def read_cells(run: Path) -> list[CellRecord]:
     """Read what is known of every cell of the last run of a suite.
@@ -89,7 +84,7 @@ def first_cells(cells: list[CellRecord]) -> dict[tuple[str, str], CellRecord]:
     for cell in cells:
         if (cell.folder / "encoder" / "config.json").is_file():
             key = (cell.environment, cell.method)
-            if key not in found or cell.seed < found[key].seed:
+            if key not in found or cell.about["seed"] < found[key].about["seed"]:
                 found[key] = cell
     return found
 

@@ -1,11 +1,12 @@
-"""Figures and equations as SVG that stands in a page: in the page's colours, light or dark, and without outside names."""
+"""Figures and equations as SVG that stands in a page, in the page's colours, light or dark."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 
@@ -17,16 +18,17 @@ import seaborn as sns
 from markupsafe import Markup
 from matplotlib import mathtext
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import NDArray
 
 from srl_bench.statistics import performance_profile
 
 # Stand for the page's own colours until a figure is text.
 INK, LINE = "#010203", "#040506"
-THEME = {
+THEME: dict[str, Any] = {
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), "none"),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
-    "grid.color": LINE,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), LINE),
     "svg.fonttype": "none",
     "svg.hashsalt": "srl_bench",
     # Names of methods are text, whatever they contain.
@@ -34,7 +36,6 @@ THEME = {
 }
 # mathtext knows these symbols by other names.
 SYNONYMS = {r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\tfrac": r"\frac"}
-STYLES = ("-", "--", ":", "-.")
 
 
 @contextmanager
@@ -48,7 +49,9 @@ def page_style() -> Iterator[None]:
 def svg(figure: Figure, label: str) -> Markup:
     """Close a figure drawn in `page_style` and return it as SVG; `label` is what a screen reader says."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", bbox_inches="tight", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    figure.savefig(
+        stream, format="svg", bbox_inches="tight", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
     plt.close(figure)
     return _inline(stream.getvalue(), label)
 
@@ -58,9 +61,10 @@ def equation(tex: str) -> Markup | None:
     for name, known in SYNONYMS.items():
         tex = tex.replace(name, known)
     stream = io.BytesIO()
-    with plt.rc_context({**THEME, "text.parse_math": True, "svg.fonttype": "path", "mathtext.fontset": "cm"}):
+    drawn: dict[Any, Any] = {**THEME, "text.parse_math": True, "svg.fonttype": "path", "mathtext.fontset": "cm"}
+    with plt.rc_context(drawn):
         try:
-            mathtext.math_to_image(f"${tex}$", stream, format="svg", color=INK)
+            mathtext.math_to_image(f"${tex}$", stream, FontProperties(size=13), format="svg", color=INK)
         except ValueError:
             return None
     return _inline(stream.getvalue().decode(), tex)
@@ -99,26 +103,22 @@ def loss_curves(logs: Mapping[int, pd.DataFrame]) -> list[tuple[str, Markup]]:
     return found
 
 
-def profiles(scores: Mapping[str, NDArray], label: str) -> Markup:
+def profiles(scores: Mapping[str, NDArray], styles: Mapping[str, tuple], label: str) -> Markup:
     """Draw the share of runs that end above a return, with 95 % bands.
 
     Args:
         scores: final returns (runs,) of each method, at least `MIN_SEEDS` of them.
+        styles: colour and line style of each method.
         label: what a screen reader says.
     """
     every = np.concatenate(list(scores.values()))
     levels = np.linspace(every.min(), every.max(), 101)
     figure, axis = plt.subplots(figsize=(6.4, 3.6))
-    for (method, returns), (colour, style) in zip(scores.items(), line_styles(len(scores)), strict=True):
+    for method, returns in scores.items():
+        colour, style = styles[method]
         share = performance_profile(returns[:, None], levels)
         axis.plot(levels, share.value, style, color=colour, label=method, linewidth=1.5)
         axis.fill_between(levels, share.low, share.high, color=colour, alpha=0.15, linewidth=0)
     axis.set(xlabel="return", ylabel="share of runs above", ylim=(-0.02, 1.02))
     axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
     return svg(figure, label)
-
-
-def line_styles(count: int) -> Sequence[tuple[tuple[float, float, float], str]]:
-    """Return a colour and a line style for each of some lines; colours that the colour-blind tell apart come first."""
-    colours = sns.color_palette("colorblind", 10)
-    return [(colours[i % 10], STYLES[i // 10 % len(STYLES)]) for i in range(count)]

@@ -27,7 +27,9 @@ def explain(text: str, config: TrainConfig, n_factors: int = 4) -> str:
     """
     found = facts(text, config, n_factors)
     about = found.pop("About")
-    sections = [f"{title}\n" + "\n".join(f"  {line}" for line in content.splitlines()) for title, content in found.items()]
+    sections = [
+        f"{title}\n" + "\n".join(f"  {line}" for line in content.splitlines()) for title, content in found.items()
+    ]
     return "\n\n".join([about, *sections])
 
 

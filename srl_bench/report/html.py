@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from srl_bench.correlate import ALL, correlation_table, encoders_of
 from srl_bench.device import cpu_threads
-from srl_bench.errors import DataError
+from srl_bench.errors import ConfigError, SrlBenchError
 from srl_bench.rank_correlation import noise_ceiling
 from srl_bench.report.agents import duels, enough, final_returns
 from srl_bench.report.cells import STAGES, CellRecord, directions, first_cells, read_cells
 from srl_bench.report.charts import page_style, profiles, svg
 from srl_bench.report.correlation import correlation_intervals, encoder_scatter
-from srl_bench.report.figures import learning_curves
+from srl_bench.report.figures import learning_curves, line_styles
 from srl_bench.report.sections import Scene, encoder_view, explanation, gallery, open_scene, plot_data, training_curves
 from srl_bench.report.sheet import COLUMNS
 from srl_bench.report.tables import TRACKS, Comparison, comparison, is_reference, metric_groups
@@ -43,8 +43,11 @@ def write_report(run: Path, out: Path) -> Path:
         out: an HTML file; it is replaced.
 
     Raises:
+        ConfigError: the file has another ending.
         DataError: the folder is not one of a suite, or no cell is finished.
     """
+    if out.suffix != ".html":
+        raise ConfigError(f"a report is written as .html, not as {out.name!r}.")
     results = load_results(run)
     cells = read_cells(run)
     # States of a few frames: a second thread costs more than it brings.
@@ -53,6 +56,7 @@ def write_report(run: Path, out: Path) -> Path:
     env = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    env.filters["breakable"] = breakable
     style, script = (Markup((PAGE / name).read_text()) for name in ("page.css", "page.js"))
     page = env.get_template("page.html").render(style=style, script=script, **content)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +64,11 @@ def write_report(run: Path, out: Path) -> Path:
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(out)
     return out
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may be broken into lines behind its underscores."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _content(run: Path, results: pd.DataFrame, cells: list[CellRecord]) -> dict[str, Any]:
@@ -121,9 +130,10 @@ def _agents(results: pd.DataFrame, name: str) -> dict[str, Any] | None:
     if not (results["track"] == "rl").any():
         return None
     several = enough(final_returns(results, name))
+    styles = line_styles([str(method) for method in results["method"].unique()])
     return {
         "curves": svg(learning_curves(results), f"learning curves on {name}"),
-        "profiles": profiles(several, f"performance profiles on {name}") if several else None,
+        "profiles": profiles(several, styles, f"performance profiles on {name}") if several else None,
         "duels": duels(several) if len(several) > 1 else None,
     }
 
@@ -140,7 +150,7 @@ def _methods(results: pd.DataFrame, cells: list[CellRecord], scenes: list[Scene]
             own = [cell for cell in of_method if cell.environment == scene.environment]
             cell = first.get((scene.environment, method))
             if cell is not None:
-                view = encoder_view(scene, cell) | {"seed": cell.seed, "curves": training_curves(own)}
+                view = encoder_view(scene, cell) | {"seed": cell.about["seed"], "curves": training_curves(own)}
                 views.append(view | {"index": scene.index, "environment": scene.environment})
         sections.append(
             {
@@ -158,7 +168,7 @@ def _correlation(results: pd.DataFrame) -> dict[str, Any]:
     """Return table and figures of which metric predicts the return, or the "problem" of finding out."""
     try:
         groups, remarks = encoders_of(results)
-    except DataError as error:
+    except SrlBenchError as error:
         return {"problem": str(error)}
     table = correlation_table(groups, replicates=RESAMPLES, permutations=RESAMPLES)
     over_all = table[(table["environment"] == ALL) & table["spearman"].notna()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from srl_bench.config import RAW_PIXELS, TrainConfig, options
 from srl_bench.encoder import Encoder, load_encoder
-from srl_bench.errors import SrlBenchError
+from srl_bench.errors import SrlBenchError, UnknownNameError
 from srl_bench.factors import Factor
 from srl_bench.report.cells import CellRecord
 from srl_bench.report.charts import equation, loss_curves
@@ -142,26 +142,36 @@ def encoder_view(scene: Scene, cell: CellRecord) -> dict[str, Any]:
 
 def training_curves(cells: Sequence[CellRecord]) -> list[tuple[str, Markup]]:
     """Return name and figure of each loss term of the cells of one environment and method; none if nothing trained."""
-    logs = {cell.seed: cell.folder / "train.csv" for cell in cells}
+    logs = {cell.about["seed"]: cell.folder / "train.csv" for cell in cells}
     return loss_curves({seed: pd.read_csv(log) for seed, log in logs.items() if log.is_file()})
 
 
 def explanation(method: str, cell: CellRecord, n_factors: int) -> dict[str, Any]:
-    """Return what is known of a method: paragraphs about it and its facts by title, or the "problem" of finding out."""
+    """Return what is known of a method: paragraphs about it, its equation, facts by title, and what is not known why.
+
+    Where a plug-in is missing, objective and equation are those that a trained encoder carries.
+    """
     if method == RAW_PIXELS:
-        return {"problem": "An agent that learns from images end to end: there is no encoder.", "about": [], "facts": {}}
+        return _explained({}, "An agent that learns from images end to end: there is no encoder.")
+    known = {name: value for name, value in cell.about["train"].items() if name in TrainConfig.__dataclass_fields__}
     try:
-        known = {name: value for name, value in cell.about["train"].items() if name in TrainConfig.__dataclass_fields__}
-        found = facts(method, options(TrainConfig, known), n_factors)
+        return _explained(facts(method, options(TrainConfig, known), n_factors))
     except SrlBenchError as error:
-        return {"problem": f"{error} Give its plug-in with --plugin.", "about": [], "facts": {}}
-    tex = found.pop("LaTeX", "")
+        config = cell.folder / "encoder" / "config.json"
+        stored = json.loads(config.read_text())["provenance"] if config.is_file() else {}
+        found = {"Objective": stored.get("objective"), "LaTeX": stored.get("latex")}
+        advice = " Give its plug-in with --plugin." if isinstance(error, UnknownNameError) else ""
+        return _explained({title: text for title, text in found.items() if text}, f"{error}{advice}")
+
+
+def _explained(found: dict[str, str], problem: str = "") -> dict[str, Any]:
+    latex = found.pop("LaTeX", "")
     return {
-        "problem": "",
-        "about": paragraphs(found.pop("About")),
+        "problem": problem,
+        "about": paragraphs(found.pop("About", "")),
         "facts": found,
-        "latex": tex,
-        "equation": equation(tex) if tex else None,
+        "latex": latex,
+        "equation": equation(latex) if latex else None,
     }
 
 
@@ -171,15 +181,12 @@ def paragraphs(text: str) -> list[tuple[str, Markup]]:
     Indented paragraphs are equations; arXiv numbers become links.
     """
     found = []
-    for block in re.split(r"\n\s*\n", textwrap.dedent(text)):
+    for block in re.split(r"\n\s*\n", text) if text else []:
         if not block.startswith("    "):
             found.append(("text", linked(block)))
             continue
-        # An equation may end a line where matplotlib sees a bracket that is not closed.
-        lines = [equation(line.strip()) for line in block.splitlines()]
-        drawn = [equation(" ".join(block.split()))] if None in lines else lines
-        for image in drawn:
-            found.append(("equation", image) if image is not None else ("tex", escape(block.strip())))
+        drawn = equation(" ".join(block.split()))
+        found.append(("tex", escape(block.strip())) if drawn is None else ("equation", drawn))
     return found
 
 

@@ -24,6 +24,7 @@ class Entry:
         text: the mean over seeds, or "failed", or "–" where it is not defined.
         value: the mean in full; NaN if there is none.
         half: half the 95 % interval; NaN below five seeds.
+        half_text: the same as text, "" below five seeds.
         seeds: the value of every seed.
         best: whether no other method that is no reference has a better mean.
     """
@@ -31,6 +32,7 @@ class Entry:
     text: str
     value: float
     half: float
+    half_text: str
     seeds: tuple[float, ...]
     best: bool = False
 
@@ -116,7 +118,7 @@ def comparison(
     for name in REFERENCE_ROWS:
         means = last.groupby("metric")[name].mean().reindex(list(metrics)) if name in last else pd.Series(dtype=float)
         if means.notna().any():
-            found = [_entry(metric, np.array([value]), np.nan, "–") for metric, value in means.items()]
+            found = [_entry(str(metric), np.array([value]), np.nan, "–") for metric, value in means.items()]
             rows.append(Row(name, True, tuple(found)))
     columns = tuple(
         Column(metric, HEADLINE.get(metric, metric), better.get(metric, "neither"), _span(rows, place))
@@ -128,10 +130,11 @@ def comparison(
 def _entry(metric: str, values: NDArray, half: float, absent: str) -> Entry:
     values = values[np.isfinite(values)]
     if not len(values):
-        return Entry(absent, np.nan, np.nan, ())
+        return Entry(absent, np.nan, np.nan, "", ())
     mean = float(values.mean())
-    text = f"{mean:.1f}" if metric == "return" or abs(mean) >= 1000 else f"{mean:.3f}"
-    return Entry(text, mean, half, tuple(values.tolist()))
+    digits = 1 if metric == "return" or abs(mean) >= 1000 else 3
+    half_text = f"{half:.{digits}f}" if np.isfinite(half) else ""
+    return Entry(f"{mean:.{digits}f}", mean, half, half_text, tuple(values.tolist()))
 
 
 def _span(rows: Sequence[Row], place: int) -> tuple[float, float]:
