@@ -1,5 +1,4 @@
 import html
-import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -21,7 +20,7 @@ from srl_bench.report.agents import duels, final_returns
 from srl_bench.report.cells import directions, first_cells, read_cells
 from srl_bench.report.charts import equation
 from srl_bench.report.html import write_report
-from srl_bench.report.sections import linked, paragraphs
+from srl_bench.report.sections import encoder_view, explanation, linked, open_scene, paragraphs
 from srl_bench.report.sheet import COLUMNS, Sheet
 from srl_bench.report.states import look, sample, states_of
 from srl_bench.report.tables import comparison, is_reference, metric_groups
@@ -37,7 +36,10 @@ def run(tmp_path_factory, blobs):
 
 @pytest.fixture(scope="module")
 def page(run):
-    return write_report(run, run / "report.html").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["srl-bench", "report", str(run)])
+        cli.main()
+    return (run / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +89,6 @@ def test_the_best_is_no_reference_and_knows_the_better_direction(run):
     column = table(run).columns[0]
     assert column.place(column.span[0]) == 0
     assert column.place(column.span[1]) == 100
-
-
-def test_fewer_than_five_seeds_have_no_interval(tmp_path, blobs):
-    run = stored_suites.write(tmp_path / "stored", blobs, seeds=2)
-    assert {entry.half_text for row in table(run).rows for entry in row.entries} == {""}
-    text = write_report(run, tmp_path / "report.html").read_text()
-    assert "2 seeds: with fewer than 5 seeds there are points and no intervals" in text
-    assert "Probability of improvement</h4>" not in text
 
 
 def test_neighbours_are_the_nearest_of_other_episodes(run, blobs, view):
@@ -245,28 +239,33 @@ def test_text_from_outside_is_escaped(page):
     assert stored_suites.EVIL in html.unescape(page.replace("_<wbr>", "_"))
 
 
-def test_without_its_data_a_report_says_so(run, tmp_path):
-    moved = tmp_path / "moved"
-    for cell in run.iterdir():
-        if cell.is_dir():
-            (moved / cell.name).mkdir(parents=True)
-            for file in cell.rglob("*.*"):
-                (moved / cell.name / file.relative_to(cell)).parent.mkdir(parents=True, exist_ok=True)
-                (moved / cell.name / file.relative_to(cell)).write_bytes(file.read_bytes())
-            about = json.loads((cell / "cell.json").read_text()) | {"rollouts": str(tmp_path / "gone")}
-            (moved / cell.name / "cell.json").write_text(json.dumps(about))
-    (moved / "suite.json").write_text((run / "suite.json").read_text())
-    text = write_report(moved, tmp_path / "report.html").read_text()
+def test_few_seeds_and_no_data_are_told(tmp_path, blobs):
+    run = stored_suites.write(tmp_path / "stored", blobs, seeds=2)
+    for about in run.glob("*/cell.json"):
+        about.write_text(about.read_text().replace(str(blobs.path), str(tmp_path / "gone")))
+    assert {entry.half_text for row in table(run).rows for entry in row.entries} == {""}
+    text = write_report(run, tmp_path / "report.html").read_text()
     assert f"{tmp_path / 'gone'} holds no rollouts.json" in text
     assert "frame" not in parsed(text).classes
-    assert "103.5" in text
+    assert "102.0" in text  # the mean return of seeds 0 and 1
+    assert "2 seeds: with fewer than 5 seeds there are points and no intervals" in text
+    assert "Probability of improvement</h4>" not in text
 
 
-def test_another_data_set_in_the_same_place_is_noticed(run, blobs, tmp_path):
-    copy = stored_suites.write(tmp_path / "copy", blobs, seeds=1)
-    for cell in copy.glob("*/cell.json"):
-        cell.write_text(cell.read_text().replace(blobs.data_hash, "0" * 64))
-    assert "now holds another data set" in write_report(copy, tmp_path / "report.html").read_text()
+def test_another_data_set_in_the_same_place_is_noticed(run):
+    cells = read_cells(run)
+    cells[0].about["data_hash"] = "0" * 64
+    scene = open_scene(0, ENVIRONMENT, cells)
+    assert "now holds another data set" in scene.problem
+    assert encoder_view(scene, cells[0]) == {"problem": scene.problem}
+
+
+def test_a_method_whose_plug_in_is_missing_is_known_by_its_encoder(run):
+    cell = first_cells(read_cells(run))[ENVIRONMENT, "autoencoder"]
+    found = explanation("my_plug_in + autoencoder", cell, 4)
+    assert "--plugin" in found["problem"]
+    assert found["facts"] == {"Objective": "reconstruction"}
+    assert found["equation"] is not None
 
 
 def test_bad_destinations_are_refused_before_work(tmp_path):
@@ -276,11 +275,14 @@ def test_bad_destinations_are_refused_before_work(tmp_path):
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_commands(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["srl-bench", "report", str(run), "--out", str(tmp_path / "page.html")])
+def test_publishing_writes_the_report_beside_the_tables(run, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("srl_bench.report.html.write_report", lambda run, out: written.append((run, out)))
+    monkeypatch.setattr("srl_bench.report.figures.write_figures", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", ["srl-bench", "publish", str(run), "--out", str(tmp_path)])
     cli.main()
-    assert "page.html" in capsys.readouterr().out
-    assert (tmp_path / "page.html").stat().st_size > 100_000
+    assert written == [(run, tmp_path / "report.html")]
+    assert (tmp_path / "table.md").exists()
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
