@@ -100,7 +100,7 @@ def comparison(
         better: the better direction of each metric.
     """
     of_environment = results[results["environment"] == environment]
-    ended = of_environment[of_environment["track"].isin(TRACKS)]
+    ended = of_environment[of_environment["track"].isin(TRACKS) & of_environment["metric"].isin(metrics)]
     last = ended.loc[ended.groupby(["method", "seed", "metric"])["step"].idxmax()].assign(step=0)
     failed = set(of_environment.loc[of_environment["track"] == FAILED, ["method", "metric"]].itertuples(index=False))
     order = [str(name) for name in summary(results, environment).index if name not in REFERENCE_ROWS]
