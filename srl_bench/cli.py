@@ -22,6 +22,8 @@ for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, 
     app.command(command)
 app.command(name="import")(cli_data.import_)
 app.command(cli_results.correlate)
+app.command(cli_results.report)
+app.command(cli_results.publish)
 app.command(cli_agents.rl)
 app.command(cli_agents.enjoy)
 app.command(cli_suites.run)
@@ -135,23 +137,6 @@ def table(
             print_table(rich_table(results, environment))
         else:
             print(render(results, environment, form))
-
-
-@app.command
-def publish(run: Positional[Path], out: Path | None = None) -> None:
-    """Copy tables, figures and provenance of a suite, without its encoders, to where they can be committed.
-
-    Example: srl-bench publish runs/quick --out results/quick
-
-    Args:
-        run: folder of the suite's results.
-        out: where to write (default: results/<suite>).
-    """
-    from srl_bench.report.terminal import publish as publish_suite
-
-    out = out or Path("results") / run.name
-    publish_suite(run, out)
-    (out / "provenance.json").write_text((run / "suite.json").read_text())
 
 
 @app.command

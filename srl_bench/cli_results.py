@@ -44,3 +44,43 @@ def correlate(
         print(f"note: {remark}")
     write_correlation_figures(groups, table, folder / "figures")
     print(f"table in {folder / 'correlation.csv'}, figures in {folder / 'figures'}")
+
+
+def report(run: Positional[Path], out: Path | None = None, plugin: Plugins = ()) -> None:
+    """Write everything about a suite on one page: a single HTML file that needs no network.
+
+    Tables that can be sorted, learning curves, which metric predicts the return; of every method its equation, losses,
+    nearest neighbours and a plot of its states; data, provenance and failed cells.
+
+    Example: srl-bench report runs/quick
+
+    Args:
+        run: folder of the suite's results.
+        out: the file (default: report.html in the suite's folder).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.report.html import write_report
+
+    load_plugins(plugin)
+    file = write_report(run, out or run / "report.html")
+    print(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def publish(run: Positional[Path], out: Path | None = None, plugin: Plugins = ()) -> None:
+    """Write tables, figures, report and provenance of a suite, without its encoders, to where they can be committed.
+
+    Example: srl-bench publish runs/quick --out results/quick
+
+    Args:
+        run: folder of the suite's results.
+        out: where to write (default: results/<suite>).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.report.html import write_report
+    from srl_bench.report.terminal import publish as publish_suite
+
+    load_plugins(plugin)
+    out = out or Path("results") / run.name
+    publish_suite(run, out)
+    write_report(run, out / "report.html")
+    (out / "provenance.json").write_text((run / "suite.json").read_text())

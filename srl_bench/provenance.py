@@ -17,7 +17,7 @@ LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines
 PRESENTATION = {
     "report", "convert", "cli.py", "cli_agents.py", "cli_data.py", "cli_results.py", "cli_suites.py", "archive.py",
     "correlate.py", "curves.py", "intervene.py", "launch.py", "play.py", "progress.py", "rank_correlation.py",
-    "results.py", "statistics.py", "status.py",
+    "results.py", "space.py", "statistics.py", "status.py", "tracking.py", "trials.py", "tune.py",
 }  # fmt: skip
 
 

@@ -251,6 +251,7 @@ def test_the_wheel_has_one_package_and_all_rooms(wheel):
     assert assets
     assert assets <= set(names)
     assert {"srl_bench/suites/quick.yaml", "srl_bench/hyperparameters.yaml"} <= set(names)
+    assert {f"srl_bench/report/page/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):

@@ -25,26 +25,35 @@ def explain(text: str, config: TrainConfig, n_factors: int = 4) -> str:
     Raises:
         UnknownNameError, ConfigError: as `resolve`.
     """
+    found = facts(text, config, n_factors)
+    about = found.pop("About")
+    sections = [
+        f"{title}\n" + "\n".join(f"  {line}" for line in content.splitlines()) for title, content in found.items()
+    ]
+    return "\n\n".join([about, *sections])
+
+
+def facts(text: str, config: TrainConfig, n_factors: int = 4) -> dict[str, str]:
+    """Return what `explain` prints, by title: "About" (assumptions and source), "Name", "Objective", "LaTeX", ..."""
     method = resolve(text)
     state_dim = method.state_dim(config.latent_dim, n_factors)
     objective = as_objective(method, state_dim)
     documented = "" if isinstance(method, Composed) else (sys.modules[type(method).__module__].__doc__ or "").strip()
-    sections = [documented or "A composed objective.", f"Name\n  {method}"]
+    found = {"About": documented or "A composed objective.", "Name": str(method)}
     if options := _options(method):
-        sections.append("Options\n" + "\n".join(f"  {line}" for line in options))
-    if objective is None:
-        sections.append("Objective\n  none: the encoder is not trained by gradient descent")
-    else:
-        sections.append(f"Objective\n  {objective}")
-        sections.append(f"LaTeX\n  {objective.latex()}")
-        sections.append("Terms\n" + "\n".join(_described(term) for term in objective))
+        found["Options"] = "\n".join(options)
+    found["Objective"] = "none: the encoder is not trained by gradient descent"
+    if objective is not None:
+        found["Objective"] = str(objective)
+        found["LaTeX"] = objective.latex()
+        found["Terms"] = "\n".join(_described(term) for term in objective)
         needs = sorted(objective.needs)
         frames = f"{objective.horizon} consecutive frame{'s' * (objective.horizon > 1)}"
         teacher = f", and a {objective.teacher} trained before it" if objective.teacher else ""
-        sections.append(f"Needs\n  {', '.join(needs)}; {frames} at a time{teacher}")
-    sections.append(f"Read-out\n  {_read_out(method, config, state_dim)}")
-    sections.append(f"Budget\n  {_budget(method, config, objective is not None)}")
-    return "\n\n".join(sections)
+        found["Needs"] = f"{', '.join(needs)}; {frames} at a time{teacher}"
+    found["Read-out"] = _read_out(method, config, state_dim)
+    found["Budget"] = _budget(method, config, objective is not None)
+    return found
 
 
 def _options(method: Method) -> list[str]:
@@ -58,7 +67,7 @@ def _options(method: Method) -> list[str]:
 def _described(term: Term) -> str:
     """Return a term with its weight and the first line of what its loss says of itself."""
     first = (type(term.loss).__doc__ or "").strip().splitlines()[0]
-    return f"  {term}\n    {first}"
+    return f"{term}\n  {first}"
 
 
 def _read_out(method: Method, config: TrainConfig, state_dim: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -92,14 +93,27 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     estimates = {method: (steps, interquartile_curve(values)) for method, (steps, values) in curves.items()}
     order = sorted(estimates, key=lambda method: -estimates[method][1].value[-1])
     figure, axis = plt.subplots(figsize=(6.4, 4.0))
-    for colour, method in zip(sns.color_palette("tab20", len(order)), order, strict=True):
+    styles = line_styles([str(method) for method in results["method"].unique()])
+    for method in order:
         steps, estimate = estimates[method]
-        style = "--" if method in REFERENCES else "-"
+        colour, style = styles[method]
         axis.plot(steps, estimate.value, style, color=colour, label=method, linewidth=1.5)
         axis.fill_between(steps, estimate.low, estimate.high, color=colour, alpha=0.15, linewidth=0)
     axis.set(xlabel="environment steps", ylabel="return", title=f"Agents, interquartile means. {_seeds_note(agents)}")
     axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
     return figure
+
+
+def line_styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, float, float], str]]:
+    """Return a colour that the colour-blind tell apart and a line style for each method, dashed for references."""
+    palette = sns.color_palette("colorblind")
+    # Two of the ten are too light for a thin line on white.
+    colours = [palette[index] for index in (0, 1, 2, 3, 4, 5, 7, 9)]
+    places = {method: divmod(index, len(colours)) for index, method in enumerate(methods)}
+    return {
+        method: (colours[place], "--" if method in REFERENCES else ("-", "-.", ":")[turn % 3])
+        for method, (turn, place) in places.items()
+    }
 
 
 def state_scatter(run: Path, results: pd.DataFrame) -> Figure:
