@@ -19,14 +19,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from srl_bench.config import TrainConfig
-from srl_bench.errors import ConfigError, TrainingError, UnknownNameError
+from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from srl_bench.method import Composed, Method, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.progress import progress
 from srl_bench.provenance import provenance
 from srl_bench.registry import METRICS
 from srl_bench.rollouts import Rollouts
-from srl_bench.score import score
+from srl_bench.score import score_records
 
 Choice = tuple[float, float] | Sequence[Any]
 """(low, high) of a number that is searched on a logarithmic scale, or the list of the values to try."""
@@ -132,7 +132,11 @@ def _validate(method: Method, rollouts: Rollouts, config: TrainConfig, metric: s
     episodes = rollouts.info["split"]["val"]
     halves = {**rollouts.info["split"], "val": episodes[::2], "test": episodes[1::2]}
     view = replace(rollouts, info={**rollouts.info, "split": halves})
-    return float(score(pretrain(method, rollouts, config=config), view, metrics=[metric], seed=config.seed)[metric])
+    encoder = pretrain(method, rollouts, config=config)
+    record = score_records(encoder, view, metrics=[metric], seed=config.seed, intervals=False)[metric]
+    if record["error"]:
+        raise DataError(f"{record['error']} Tune by another metric, or on more data.")
+    return float(record["value"])
 
 
 def _claim(folder: Path, request: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ import pytest
 import worlds
 
 from srl_bench.config import TrainConfig
-from srl_bench.errors import ConfigError, UnknownNameError
+from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.method import resolve
-from srl_bench.registry import METHODS
+from srl_bench.registry import METHODS, METRICS, Metric
 from srl_bench.report.explain import explain
 from srl_bench.tune import check_space, tune
 
@@ -51,13 +51,13 @@ def test_a_search_continues(search):
 def test_a_trial_reads_training_and_validation_episodes_only(search, many, monkeypatch):
     import srl_bench.tune as module
 
-    asked, original = [], module.score
+    asked, original = [], module.score_records
 
     def spy(encoder, view, **options):
         asked.append(view)
         return original(encoder, view, **options)
 
-    monkeypatch.setattr(module, "score", spy)
+    monkeypatch.setattr(module, "score_records", spy)
     search(1)
     (view,) = asked
     assert set(view.episode_ids[view.split >= 0]).isdisjoint(many.info["split"]["test"])
@@ -67,6 +67,15 @@ def test_a_trial_reads_training_and_validation_episodes_only(search, many, monke
 def test_a_metric_that_should_be_low_is_minimised(search, tmp_path):
     table = search(2, metric="knn_mse_norm")
     assert json.loads((tmp_path / "search" / "best.json").read_text())["best"]["value"] == table["value"].min()
+
+
+def test_a_metric_that_the_data_do_not_allow_ends_the_search(search, monkeypatch):
+    def refuses(states, factors):
+        raise DataError("these data hold no lava.")
+
+    monkeypatch.setitem(METRICS._entries, "lava", (Metric("lava", refuses, "higher", (0.0, 1.0)), "tests.lava"))
+    with pytest.raises(DataError, match=r"lava cannot be computed: these data hold no lava\. Tune by another metric"):
+        search(2, metric="lava")
 
 
 def test_another_search_in_the_folder_is_refused(search):
