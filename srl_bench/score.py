@@ -262,11 +262,13 @@ def _limits(
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each value, by name; nothing for metrics that have none."""
     drawn = episodes[needs["split"] == 2] if "split" in needs else episodes
-    if item.resample is None or len(np.unique(drawn)) < MIN_EPISODES:
+    if item.resample is None or len(np.unique(drawn)) < MIN_EPISODES or not np.isfinite([*values.values()]).any():
         return {}
     scores = resampled_scores(item, states, factors, needs, episode_ids=episodes)
     names = {key: item.name if key == "mean" else f"{item.name}.{key}" for key in scores}
-    return {names[key]: limits(values[names[key]], draws) for key, draws in scores.items()}
+    return {
+        names[key]: np.clip(limits(values[names[key]], draws), *item.range).tolist() for key, draws in scores.items()
+    }
 
 
 def _flatten(name: str, result: float | dict[str, float]) -> dict[str, float]:

@@ -49,12 +49,15 @@ def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
 
 
 def test_intervals_hold_the_value_and_need_an_option(features, mobile):
-    names = ["gtc", "ridge_r2", "knn_skill", "trustworthiness", "dci"]
-    records = score_records(features, mobile, metrics=names)
-    for name in names[:4]:
-        assert records[name]["low"] < records[name]["value"] < records[name]["high"], name
+    asked = ["gtc", "ridge_r2", "knn_skill", "trustworthiness", "dci", "rsa", "lipschitz", "lowdata_auc", "forward"]
+    records = score_records(features, mobile, metrics=asked)
+    families = {"dci": "dci.I", "lipschitz": "lipschitz.q95", "forward": "forward.skill_5"}
+    for name in (families.get(name, name) for name in asked):
+        assert records[name]["low"] <= records[name]["value"] <= records[name]["high"], name
+    assert records["gtc"]["high"] - records["gtc"]["low"] > 0.01
     assert records["ridge_r2"]["noise"] <= records["ridge_r2"]["value"]
-    assert np.isnan(records["dci.I"]["low"])
+    assert np.isnan(records["dci.D"]["low"])
+    assert records["gtc"]["high"] <= 1
     without = score_records(features, mobile, metrics=["gtc"], intervals=False)["gtc"]
     assert np.isnan(without["low"])
     assert without["value"] == records["gtc"]["value"]
