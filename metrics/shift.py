@@ -20,7 +20,8 @@ from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
 from srl_bench.registry import metric
 
 
-def _paired(states: NDArray, shifted_states: NDArray) -> tuple[NDArray, NDArray]:
+def paired(states: NDArray, shifted_states: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the dimensions of both looks that are active in the first; raise `DataError` unless rows are pairs."""
     states, shifted_states = common.check_inputs(states, shifted_states)
     if states.shape != shifted_states.shape:
         raise DataError(f"latents {states.shape} and shifted latents {shifted_states.shape} must be pairs.")
@@ -40,7 +41,7 @@ def paired_ratio(states: NDArray, factors: NDArray | None = None, *, shifted_sta
         factors: not used.
         shifted_states: (N, d) latents of the same states with another look.
     """
-    z, other = _paired(states, shifted_states)
+    z, other = paired(states, shifted_states)
     spread = z.var(axis=0, ddof=1).sum()
     if not spread > 0:
         return common.undefined("paired_ratio", "the representation is constant")
@@ -52,7 +53,7 @@ def _retrieval_sums(
 ) -> EpisodeSums:
     """Return how hits are summed over test episodes; all test rows can be found, whichever episodes are drawn."""
     rows = common.check_split(split, len(states)) == 2
-    hits = _hits(*(side[rows] for side in _paired(states, shifted_states)))
+    hits = _hits(*(side[rows] for side in paired(states, shifted_states)))
     table = sums_by_episode(hits[:, None], np.asarray(episode_ids)[rows])
     return EpisodeSums(table, lambda totals: {"mean": totals[:, 1] / totals[:, 0]})
 
@@ -82,7 +83,7 @@ def retrieval(
         shifted_states: (N, d) latents of the same states with another look.
         split: (N,) 0 train, 1 validation, 2 test; all rows count without it.
     """
-    z, other = _paired(states, shifted_states)
+    z, other = paired(states, shifted_states)
     rows = slice(None) if split is None else common.check_split(split, len(z)) == 2
     return float(_hits(z[rows], other[rows]).mean())
 
@@ -91,7 +92,7 @@ def _distance_sums(
     states: NDArray, factors: NDArray, *, episode_ids: NDArray, shifted_states: NDArray, split: NDArray, seed: int = 0
 ) -> EpisodeSums:
     """Return how errors of the classifier are summed over test episodes; it stays as it was fitted."""
-    errors = _mistakes(*_paired(states, shifted_states), np.asarray(split), "linear", seed)
+    errors = _mistakes(*paired(states, shifted_states), np.asarray(split), "linear", seed)
     table = sums_by_episode(errors[:, None], np.asarray(episode_ids)[np.asarray(split) == 2])
     return EpisodeSums(table, lambda totals: {"mean": _distance(totals[:, 1] / totals[:, 0])})
 
@@ -150,7 +151,7 @@ def proxy_a_distance(
         seed: seed of the boosted trees.
         classifier: "linear" is logistic regression (C = 1), "boosting" 100 histogram-boosted trees of depth 3.
     """
-    z, other = _paired(states, shifted_states)
+    z, other = paired(states, shifted_states)
     split = common.check_split(split, len(z))
     return float(_distance(_mistakes(z, other, split, classifier, seed).mean()))
 
