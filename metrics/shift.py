@@ -59,14 +59,18 @@ def _retrieval_sums(
 
 
 @remembered
-def _hits(z: NDArray, other: NDArray) -> NDArray:
-    """Return (n,) 1 where the nearest of z (n, d) to a row of `other` (n, d) is its pair; chance if d = 0."""
+def _nearest(z: NDArray, other: NDArray) -> NDArray:
+    """Return (n,) which of z (n, d) is nearest to each row of `other` (n, d)."""
     from sklearn.neighbors import NearestNeighbors
 
+    return NearestNeighbors(n_neighbors=1).fit(z).kneighbors(other, return_distance=False)[:, 0]
+
+
+def _hits(z: NDArray, other: NDArray) -> NDArray:
+    """Return (n,) 1 where the nearest of z (n, d) to a row of `other` (n, d) is its pair; chance if d = 0."""
     if z.shape[1] == 0:
         return np.full(len(z), 1 / len(z))
-    found = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(other, return_distance=False)[:, 0]
-    return (found == np.arange(len(z))).astype(np.float64)
+    return (_nearest(z, other) == np.arange(len(z))).astype(np.float64)
 
 
 @metric("retrieval", better="higher", range=(0.0, 1.0), needs=("shifted_states", "split"), resample=_retrieval_sums)
@@ -86,6 +90,43 @@ def retrieval(
     z, other = paired(states, shifted_states)
     rows = slice(None) if split is None else common.check_split(split, len(z)) == 2
     return float(_hits(z[rows], other[rows]).mean())
+
+
+@metric(
+    "retrieval_error",
+    better="lower",
+    range=(0.0, np.inf),
+    needs=("shifted_states", "split", "kinds", "roles"),
+    core=False,
+)
+def retrieval_error(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    shifted_states: NDArray,
+    split: NDArray | None = None,
+    kinds: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> float:
+    """Median distance in the world from a shifted row to the unshifted row that is nearest in latent space.
+
+    In standardised task factors, on test rows. Other than `retrieval` it forgives the frame before, which is almost
+    the same state. It has no interval, as a median is no sum over episodes.
+
+    Args:
+        states: (N, d) latents; NaN if they are constant.
+        factors: (N, K) ground truth.
+        shifted_states: (N, d) latents of the same states with another look.
+        split: (N,) 0 train, 1 validation, 2 test; all rows count without it.
+        kinds: K entries of "continuous", "angular" or "categorical".
+        roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
+    """
+    z, other = paired(states, shifted_states)
+    rows = slice(None) if split is None else common.check_split(split, len(z)) == 2
+    truth = common.task_columns(common.check_inputs(states, factors)[1], kinds, roles)[rows]
+    if z.shape[1] == 0:
+        return common.undefined("retrieval_error", "the representation is constant")
+    return float(np.median(np.linalg.norm(truth[_nearest(z[rows], other[rows])] - truth, axis=1)))
 
 
 def _distance_sums(
