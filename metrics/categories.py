@@ -57,7 +57,7 @@ def _per_category(
     return common.summarise(values[kept], [labels[k] for k in kept], common.nan_mean(values[task]))
 
 
-@metric("category_accuracy", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=1, core=False)
+@metric("category_accuracy", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=1, core=False, resample="test")
 def category_accuracy(
     states: NDArray,
     factors: NDArray,
@@ -87,7 +87,7 @@ def category_accuracy(
     return _per_category("category_accuracy", states, factors, split, kinds, names, roles, _accuracy)
 
 
-@metric("binary_auroc", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=1, core=False)
+@metric("binary_auroc", better="higher", range=(0.0, 1.0), needs=NEEDS, shifts=1, core=False, resample="test")
 def binary_auroc(
     states: NDArray,
     factors: NDArray,

@@ -27,6 +27,7 @@ def gtc(
     *,
     kinds: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
     method: Literal["pearson", "spearman"] = "pearson",
     gtc_published: bool = False,
 ) -> dict[str, float]:
@@ -42,12 +43,13 @@ def gtc(
         factors: (N, K) ground truth.
         kinds: K entries of "continuous", "angular" or "categorical".
         names: K factor names, the keys of the result.
+        roles: K entries of "task", "distractor" or "nuisance"; with them, only task factors count in the mean.
         method: "pearson" or "spearman".
         gtc_published: compute what the published code does, to compare with its numbers: the maximum is over
             the other raw factors, too, so that correlated factors score high with any latents.
 
     Returns:
-        "mean" over factors that vary, and one value per factor, NaN for a constant one.
+        "mean" over the factors that vary, and one value per factor, NaN for a constant one.
     """
     from scipy.stats import rankdata
 
@@ -67,4 +69,5 @@ def gtc(
         best = np.maximum(best, between.max(axis=0))
     per_factor = np.bincount(owners, best) / np.bincount(owners)
     per_factor[~common.varying_factors(factors)] = np.nan
-    return common.summarise(per_factor, common.factor_names(factors, names), common.nan_mean(per_factor))
+    mean = common.nan_mean(per_factor[common.task_factors(factors, roles)])
+    return common.summarise(per_factor, common.factor_names(factors, names), mean)

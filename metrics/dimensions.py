@@ -73,7 +73,7 @@ def twonn(
     The slope through the origin of -log(1 - F) over log(r2 / r1), F the empirical distribution of r2 / r1,
     without its largest tenth. Only for rows that were drawn independently: rollouts are curves, of dimension 1
     to 2 whatever they move in, and other episodes alone are too far away. Rows that have a copy are left
-    out; NaN, with a warning, if fewer than ten remain.
+    out; NaN, with a warning, if fewer than ten remain. It has no interval, as drawing rows again makes copies.
 
     Args:
         states: (N, d) latents.

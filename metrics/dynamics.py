@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
-from srl_bench.metrics.learners import Learner, balanced_accuracy, class_log_probabilities, fit, information_gain
+from srl_bench.metrics.learners import (
+    Learner,
+    Model,
+    balanced_accuracy,
+    class_log_probabilities,
+    fit,
+    information_gain,
+)
+from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
 from srl_bench.metrics.transitions import runs
 from srl_bench.registry import metric
 
 NO_TRANSITIONS = "no two rows of the train or of the test episodes are consecutive steps"
+HORIZONS = (5, 10, 25)
 CLIP = 10.0  # deviations from the mean at which an open-loop prediction is stopped
 
 
@@ -124,12 +134,109 @@ def _classify(x_train: NDArray, train_labels: NDArray, x_test: NDArray, labels: 
     }
 
 
+class Prediction(NamedTuple):
+    """What was predicted from rows (n,), and summands (n, 2 + C) of its score: error, square, and target if centred."""
+
+    rows: NDArray
+    summands: NDArray
+
+
+def _prediction(rows: NDArray, predicted: NDArray, target: NDArray, origin: NDArray | None = None) -> Prediction:
+    """Judge predictions (n, C) of a target (n, C) against its distance to `origin` (n, C), by default to its mean."""
+    error = ((predicted - target) ** 2).sum(axis=1)
+    deviation = target - (target.mean(axis=0) if origin is None else origin)
+    centred = deviation if origin is None else deviation[:, :0]
+    return Prediction(rows, np.column_stack([error, (deviation**2).sum(axis=1), centred]))
+
+
+def _score(totals: NDArray) -> NDArray:
+    """Return (R,) 1 - SSE / SST of the number of rows and the sums of summands (R, 3 + C); NaN if SST is 0."""
+    n, error, squares = totals[:, :3].T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = squares - (totals[:, 3:] ** 2).sum(axis=1) / n
+        return 1 - error / np.where(spread >= 1e-12, spread, np.nan)
+
+
+def _predictions(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    actions: NDArray,
+    episode_ids: NDArray,
+    steps: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    horizons: Sequence[int] = HORIZONS,
+    learner: Learner = "ridge",
+    seed: int = 0,
+) -> dict[str, Prediction]:
+    """Return what each score of `forward` is made of; those that are undefined are left out, with a warning."""
+    states, factors = common.check_inputs(states, factors)
+    split = common.check_split(split, len(states))
+    a = action_columns(actions, len(states))
+    truth = common.task_columns(factors, kinds, roles)
+    z = common.standardise(states[:, common.active_dims(states)], split == 0)
+    pairs = transitions(episode_ids, steps, split)
+    if not z.shape[1] or pairs is None:
+        common.undefined("forward", "the representation is constant" if not z.shape[1] else NO_TRANSITIONS)
+        return {}
+    now, later = pairs[0].T
+    model = fit(learner, np.hstack([z[now], a[now]]), z[later] - z[now], seed)
+    decode = fit("ridge", z[split == 0], truth[split == 0])
+    now, later = pairs[1].T
+    step = z[now] + model(np.hstack([z[now], a[now]]))
+    found = {"skill_1": _prediction(now, step, z[later], z[now]), "r2_1": _prediction(now, step, z[later])}
+    for h in sorted(set(horizons)):
+        rows = runs(episode_ids, steps, h + 1)
+        rows = rows[split[rows[:, 0]] == 2]
+        if not len(rows):
+            common.undefined(f"forward over {h} steps", f"no test episode lasts {h + 1} steps")
+            continue
+        predicted = _open_loop(z, a, rows, model)
+        start, end = rows[:, 0], rows[:, -1]
+        found[f"skill_{h}"] = _prediction(start, predicted, z[end], z[start])
+        found[f"state_r2_{h}"] = _prediction(start, decode(predicted), truth[end])
+    return found
+
+
+def _open_loop(z: NDArray, a: NDArray, rows: NDArray, model: Model) -> NDArray:
+    """Return (n, d) where the model gets from the first of `rows` (n, h + 1) with the actions of all but the last."""
+    predicted, clipped = z[rows[:, 0]], 0
+    for column in rows.T[:-1]:
+        free = predicted + model(np.hstack([predicted, a[column]]))
+        predicted = np.clip(free, -CLIP, CLIP)
+        clipped += int((predicted != free).sum())
+    if clipped:
+        horizon = rows.shape[1] - 1
+        warnings.warn(
+            f"forward: {clipped} predicted values diverged and were clipped within {horizon} steps", stacklevel=4
+        )
+    return predicted
+
+
+def _forward_sums(
+    states: NDArray, factors: NDArray, *, episode_ids: NDArray, split: NDArray, **needs: Any
+) -> EpisodeSums:
+    """Return how errors are summed over test episodes; the models stay as they were fitted."""
+    found = _predictions(states, factors, episode_ids=episode_ids, split=split, **needs)
+    ids = np.asarray(episode_ids)
+    tested = np.unique(ids[np.asarray(split) == 2])
+    tables = [sums_by_episode(prediction.summands, ids[prediction.rows], tested) for prediction in found.values()]
+    edges = np.cumsum([table.shape[1] for table in tables])[:-1]
+    return EpisodeSums(
+        np.hstack(tables),
+        lambda totals: dict(zip(found, map(_score, np.split(totals, edges, axis=1)), strict=True)),
+    )
+
+
 @metric(
     "forward",
     better="higher",
     range=(-np.inf, 1.0),
     needs=("actions", "episode_ids", "steps", "split", "kinds", "roles", "seed"),
     shifts=3,
+    resample=_forward_sums,
 )
 def forward(
     states: NDArray,
@@ -141,7 +248,7 @@ def forward(
     split: NDArray,
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
-    horizons: Sequence[int] = (5, 10, 25),
+    horizons: Sequence[int] = HORIZONS,
     learner: Learner = "ridge",
     seed: int = 0,
 ) -> dict[str, float]:
@@ -170,49 +277,23 @@ def forward(
         "skill_h" and "state_r2_h". NaN, with a warning, for constant latents and for horizons longer than
         all test episodes. Predictions further than 10 deviations from the mean are clipped, with a warning.
     """
-    states, factors = common.check_inputs(states, factors)
-    split = common.check_split(split, len(states))
-    a = action_columns(actions, len(states))
-    truth = common.task_columns(factors, kinds, roles)
-    z = common.standardise(states[:, common.active_dims(states)], split == 0)
-    horizons = sorted(set(horizons))
-    names = ["skill_1", "r2_1", *(f"{name}_{h}" for h in horizons for name in ("skill", "state_r2"))]
-    if not z.shape[1]:
-        return dict.fromkeys(names, common.undefined("forward", "the representation is constant"))
-    pairs = transitions(episode_ids, steps, split)
-    if pairs is None:
-        return dict.fromkeys(names, common.undefined("forward", NO_TRANSITIONS))
-    train, test = pairs
-    now, later = train.T
-    model = fit(learner, np.hstack([z[now], a[now]]), z[later] - z[now], seed)
-    decode = fit("ridge", z[split == 0], truth[split == 0])
-    now, later = test.T
-    error = ((z[now] + model(np.hstack([z[now], a[now]])) - z[later]) ** 2).sum()
-    scores = {"skill_1": _share(error, z[later] - z[now]), "r2_1": _share(error, z[later] - z[later].mean(axis=0))}
-    for h in horizons:
-        rows = runs(episode_ids, steps, h + 1)
-        rows = rows[split[rows[:, 0]] == 2]
-        if not len(rows):
-            reason = f"no test episode lasts {h + 1} steps"
-            scores |= dict.fromkeys(
-                (f"skill_{h}", f"state_r2_{h}"), common.undefined(f"forward over {h} steps", reason)
-            )
-            continue
-        start, end = z[rows[:, 0]], z[rows[:, -1]]
-        predicted, clipped = start, 0
-        for column in rows.T[:-1]:
-            free = predicted + model(np.hstack([predicted, a[column]]))
-            predicted = np.clip(free, -CLIP, CLIP)
-            clipped += int((predicted != free).sum())
-        if clipped:
-            warnings.warn(
-                f"forward: {clipped} predicted values diverged and were clipped within {h} steps", stacklevel=2
-            )
-        scores[f"skill_{h}"] = _share(((predicted - end) ** 2).sum(), end - start)
-        scores[f"state_r2_{h}"] = common.block_r2(truth[rows[:, -1]], decode(predicted))
+    found = _predictions(
+        states,
+        factors,
+        actions=actions,
+        episode_ids=episode_ids,
+        steps=steps,
+        split=split,
+        kinds=kinds,
+        roles=roles,
+        horizons=horizons,
+        learner=learner,
+        seed=seed,
+    )
+    names = ("skill_1", "r2_1", *(f"{name}_{h}" for h in sorted(set(horizons)) for name in ("skill", "state_r2")))
+    scores = dict.fromkeys(names, float("nan"))
+    for name, (_, summands) in found.items():
+        scores[name] = float(_score(np.append(len(summands), summands.sum(axis=0))[None])[0])
+        if np.isnan(scores[name]):
+            common.undefined(f"forward.{name}", "what it predicts does not vary in the test episodes")
     return scores
-
-
-def _share(error: float, deviations: NDArray) -> float:
-    total = (deviations**2).sum()
-    return float(1 - error / total) if total > 0 else float("nan")

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
 from srl_bench.metrics.disentanglement import dci_from_importance, explained
+from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.readout import Task, by_episode, of_sums, positive_mean, scores_of
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
 Learner = Literal["boosting", "exact_boosting", "forest", "lasso"]
@@ -39,28 +42,54 @@ def importance(
     "exact_boosting", which does not bin and takes thirty times as long, impurity for "forest" (100 trees, leaves
     of 5), and |coefficient| for "lasso" (penalty by cross-validation).
     """
-    if learner not in LEARNERS:
-        raise DataError(f"learner {learner!r} is unknown; use {', '.join(map(repr, LEARNERS))}.")
+    task = _task(states, factors, split, kinds, seed)
+    shares, errors = _fitted(learner, *task)
+    varying = common.varying_factors(np.asarray(factors, dtype=np.float64))
+    return ImportanceFit(shares[:, varying], scores_of(errors[None], task).r2[varying])
+
+
+def _task(states: NDArray, factors: NDArray, split: NDArray, kinds: Sequence[str] | None, seed: int) -> Task:
     states, factors = common.check_inputs(states, factors)
     split = common.check_split(split, len(states))
-    train, test = split == 0, split == 2
     x = common.standardise(states[:, common.active_dims(states)])
-    y, owners = common.standardised_blocks(factors, kinds)
-    varying = np.flatnonzero(common.varying_factors(factors))
-    shares = np.zeros((x.shape[1], len(varying)))
-    r2 = np.zeros(len(varying))
-    if x.shape[1] == 0:
-        return ImportanceFit(shares, r2)
+    return Task(x, *common.standardised_blocks(factors, kinds), split, seed)
 
-    for index, k in enumerate(varying):
-        target = y[:, owners == k]
-        prediction = np.zeros((test.sum(), target.shape[1]))
-        for c in range(target.shape[1]):
-            relied, prediction[:, c] = LEARNERS[learner](x[train], target[train, c], x[test], seed)
-            shares[:, index] += target[train, c].var() * relied / max(relied.sum(), 1e-300)
-        shares[:, index] /= max(shares[:, index].sum(), 1e-300)
-        r2[index] = common.block_r2(target[test], prediction)
-    return ImportanceFit(shares, r2)
+
+@remembered
+def _fitted(
+    learner: Learner, x: NDArray, y: NDArray, owners: NDArray, split: NDArray, seed: int
+) -> tuple[NDArray, NDArray]:
+    """Return importance (d_active, K) with columns of sum 1, or 0 of a constant factor, and (n_test, K) errors."""
+    if learner not in LEARNERS:
+        raise DataError(f"learner {learner!r} is unknown; use {', '.join(map(repr, LEARNERS))}.")
+    train, test = split == 0, split == 2
+    n_factors = int(owners[-1]) + 1
+    shares, errors = np.zeros((x.shape[1], n_factors)), np.zeros((int(test.sum()), n_factors))
+    for column, k in enumerate(owners):
+        target = y[:, column]
+        if not target.any() or x.shape[1] == 0:
+            errors[:, k] += target[test] ** 2
+            continue
+        relied, prediction = LEARNERS[learner](x[train], target[train], x[test], seed)
+        shares[:, k] += target[train].var() * relied / max(relied.sum(), 1e-300)
+        errors[:, k] += (target[test] - prediction) ** 2
+    return shares / np.maximum(shares.sum(axis=0), 1e-300), errors
+
+
+def _sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> EpisodeSums:
+    """Return how I is summed over test episodes; the trees, and with them D and C, stay as they were fitted."""
+    task = _task(states, factors, split, kinds, seed)
+    errors = _fitted("boosting", *task)[1]
+    table = by_episode(errors[None], task, episode_ids)
+    return EpisodeSums(table, lambda totals: {"I": positive_mean(of_sums(totals, task).r2)})
 
 
 def _boosting(x: NDArray, y: NDArray, x_test: NDArray, seed: int) -> tuple[NDArray, NDArray]:
@@ -128,7 +157,7 @@ def classifier_importance(
     return ImportanceFit(found, accuracy)
 
 
-@metric("dci", better="higher", range=(0.0, 1.0), needs=("split", "kinds", "seed"), shifts=1)
+@metric("dci", better="higher", range=(0.0, 1.0), needs=("split", "kinds", "seed"), shifts=1, resample=_sums)
 def dci(
     states: NDArray,
     factors: NDArray,
@@ -143,7 +172,8 @@ def dci(
     R_jk is the share of the loss reduction that regression trees predicting factor k owe to dimension j. D is
     high if each dimension matters for one factor, C if each factor needs one dimension, I is the mean of
     max(0, test R^2). If I < 0.1 the importances mean nothing, and D and C are NaN. Values of other learners
-    are not comparable.
+    are not comparable. Only I has an interval: D and C depend on training episodes alone, and trees are not fitted
+    again.
 
     Args:
         states: (N, d) latents.

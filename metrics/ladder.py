@@ -68,7 +68,7 @@ def explicitness_level(
     """How strong a learner each factor needs: 1 linear, 2 products, 3 neighbours, 4 trees, 5 network.
 
     The lowest rung of the ladder whose test R^2 is at least 95 % of the best one. NaN, with a warning, for
-    factors that no rung reads (R^2 < 0.1).
+    factors that no rung reads (R^2 < 0.1). It has no interval, because it jumps from rung to rung.
 
     Args:
         states: (N, d) latents.

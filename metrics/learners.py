@@ -70,11 +70,23 @@ def class_log_probabilities(x: NDArray, labels: NDArray, x_test: NDArray) -> tup
     Returns:
         (B,) classes in ascending order and (n_test, B) log-probabilities.
     """
-    from sklearn.linear_model import LogisticRegression
+    from scipy.special import log_softmax
 
     deviation = np.where(x.std(axis=0) > 1e-12, x.std(axis=0), 1.0)
-    model = LogisticRegression(C=1.0, max_iter=1000).fit((x - x.mean(axis=0)) / deviation, labels)
-    return model.classes_, model.predict_log_proba((x_test - x.mean(axis=0)) / deviation)
+    classes, weights, bias = _logistic((x - x.mean(axis=0)) / deviation, labels)
+    return classes, log_softmax((x_test - x.mean(axis=0)) / deviation @ weights + bias, axis=1)
+
+
+@remembered
+def _logistic(x: NDArray, labels: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return (B,) classes, (d, B) weights and (B,) biases."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(x, labels)
+    weights, bias = model.coef_.T, model.intercept_
+    if len(model.classes_) == 2:  # one margin, that of the second class over the first
+        weights, bias = np.hstack([0 * weights, weights]), np.append(0.0, bias)
+    return model.classes_, weights, bias
 
 
 def balanced_accuracy(labels: NDArray, guesses: NDArray) -> float:

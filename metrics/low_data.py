@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
 from srl_bench.metrics.probes import PROBES, ProbeName, probe_scores
-from srl_bench.metrics.readout import evaluate, make_task
+from srl_bench.metrics.readout import Task, by_episode, make_task, of_sums, positive_mean, squared_errors, summands
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
 FRAMES = (25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
@@ -44,7 +46,17 @@ def low_data_curve(
         DataError: a size is larger than the data, or episodes are asked for without `episode_ids`.
     """
     task = make_task(states, factors, split, kinds, seed)
+    chosen, errors = _errors(task, episode_ids, mode, probe, sizes)
+    totals = [summands(errors[of_size], task).sum(axis=0)[None] for of_size in np.ndindex(errors.shape[:2])]
     wanted = common.task_factors(np.asarray(factors), roles)
+    found = np.array([positive_mean(of_sums(total, task).r2, wanted)[0] for total in totals])
+    return chosen, found.reshape(errors.shape[:2]).mean(axis=0)
+
+
+def _errors(
+    task: Task, episode_ids: NDArray | None, mode: str, probe: ProbeName, sizes: Sequence[int] | None
+) -> tuple[NDArray, NDArray]:
+    """Return (S,) sizes and (repeats, S, fits, n_test, K) squared errors of probes that are fitted on so little."""
     train = np.flatnonzero(task.split == 0)
     if mode == "frames":
         units: NDArray = train
@@ -53,24 +65,55 @@ def low_data_curve(
     else:
         raise DataError(f"mode {mode!r} must be 'frames', or 'episodes' with episode_ids.")
     known = FRAMES if mode == "frames" else EPISODES
-    chosen = np.array([size for size in known if size <= len(units)] if sizes is None else sizes)
+    chosen = np.array([size for size in known if size <= len(units)] if sizes is None else sizes, dtype=np.int64)
     if len(chosen) and (chosen.min() < 1 or chosen.max() > len(units)):
         raise DataError(f"sizes {chosen.tolist()} must lie between 1 and the {len(units)} train {mode} there are.")
 
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(task.seed)
     orders = [random.permutation(units) for _ in range(REPEATS)] if mode == "episodes" else [units]
-    curve = np.zeros(len(chosen))
-    for order in orders:
-        for place, size in enumerate(chosen):
-            if mode == "frames":
-                rows = order[np.round(np.linspace(0, len(order) - 1, size)).astype(np.int64)]
-            else:
-                rows = train[np.isin(np.asarray(episode_ids)[train], order[:size])]
-            part = np.where(task.split == 0, 3, task.split)
-            part[rows] = 0
-            r2 = evaluate(PROBES[probe], task._replace(split=part)).r2
-            curve[place] += common.nan_mean(np.maximum(r2[wanted], 0.0)) / len(orders)
-    return chosen, curve
+    found = []
+    for order, size in product(orders, chosen):
+        if mode == "frames":
+            rows = order[np.round(np.linspace(0, len(order) - 1, size)).astype(np.int64)]
+        else:
+            rows = train[np.isin(np.asarray(episode_ids)[train], order[:size])]
+        part = np.where(task.split == 0, 3, task.split)
+        part[rows] = 0
+        found.append(squared_errors(PROBES[probe], task._replace(split=part)))
+    shape = (len(orders), len(chosen), *(found[0].shape if found else (1, 0, 0)))
+    return chosen, np.reshape(found, shape)
+
+
+def _area(n: NDArray, r2: NDArray) -> NDArray:
+    """Return (R,) the area under curves (R, S) over log n as a share of its range, or a single size's value."""
+    log_n = np.log10(n)
+    return np.trapezoid(r2, log_n, axis=1) / (log_n[-1] - log_n[0]) if len(n) > 1 else r2[:, 0]
+
+
+def _sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    seed: int = 0,
+) -> EpisodeSums:
+    """Return how the curve of frames is summed over test episodes; the probes stay as they were fitted."""
+    task = make_task(states, factors, split, kinds, seed)
+    wanted = common.task_factors(np.asarray(factors), roles)
+    sizes, errors = _errors(task, None, "frames", "ridge", None)
+    fits = errors[0, :, 0]  # (S, n_test, K)
+    n_shared = summands(fits[:0], task).shape[1] - 1
+
+    def finish(totals: NDArray) -> dict[str, NDArray]:
+        shared, *of_size = np.split(totals, 1 + n_shared + fits.shape[2] * np.arange(len(sizes)), axis=1)
+        curves = [positive_mean(of_sums(np.hstack([shared, error]), task).r2, wanted) for error in of_size]
+        r2 = np.stack(curves, axis=1)
+        return {"mean": _area(sizes, r2), **{f"n{size}": values for size, values in zip(sizes, r2.T, strict=True)}}
+
+    return EpisodeSums(by_episode(fits, task, episode_ids), finish)
 
 
 @metric(
@@ -79,6 +122,7 @@ def low_data_curve(
     range=(0.0, 1.0),
     needs=("split", "episode_ids", "kinds", "roles", "seed"),
     shifts=1,
+    resample=_sums,
 )
 def lowdata_auc(
     states: NDArray,
@@ -125,9 +169,7 @@ def lowdata_auc(
     )
     if not len(n):
         return {"mean": common.undefined("lowdata_auc", f"there are fewer than {FRAMES[0]} train frames")}
-    log_n = np.log10(n)
-    area = np.trapezoid(r2, log_n) / (log_n[-1] - log_n[0]) if len(n) > 1 else r2[0]
-    return common.summarise(r2, [f"n{size}" for size in n], float(area))
+    return common.summarise(r2, [f"n{size}" for size in n], float(_area(n, r2[None])[0]))
 
 
 @metric(
@@ -150,7 +192,8 @@ def eps_sample_complexity(
 ) -> float:
     """Smallest number of train frames on which ridge regression reaches 90 % of what trees reach on all of them.
 
-    Infinite if it never does; NaN, with a warning, if the trees learn nothing. Arguments as in `lowdata_auc`.
+    Infinite if it never does; NaN, with a warning, if the trees learn nothing. Arguments as in `lowdata_auc`. It has
+    no interval, because it jumps from one size to the next, or to infinity.
     """
     sizes, r2 = low_data_curve(states, factors, split=split, kinds=kinds, roles=roles, seed=seed)
     trees = probe_scores("gbt", states, factors, split=split, kinds=kinds, seed=seed).r2

@@ -163,7 +163,7 @@ def infomec(
     With NMI_kj = I(y_k; z_j) / H(y_k): M averages max_k NMI / sum_k NMI over dimensions, C averages
     max_j NMI / sum_j NMI over factors, both rescaled to [0, 1]; E is the share of the cross-entropy of the factors
     that a logistic regression takes away on the rows it was fitted to, E_test on test rows (C = 1, fitted to train
-    rows), which does not reward size.
+    rows), which does not reward size. It has no interval, as copies of rows look like information to its neighbours.
 
     Args:
         states: (N, d) latents; M, C and E are NaN if they are constant, C with a single active dimension.

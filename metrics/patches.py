@@ -6,13 +6,14 @@ replaced by a fit to landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
 from srl_bench.metrics.search import episode_labels, nearest
 from srl_bench.registry import metric
 
@@ -60,22 +61,24 @@ def nasim(truth: NDArray, latents: NDArray, max_iterations: int = 500, tolerance
 
 
 @remembered
-def misfits(latents: NDArray, truth: NDArray, k: int, episodes: NDArray) -> NDArray:
-    """Return (2,) mean misfit of 100 patches of k + 1 rows, and misfit of 200 landmarks.
+def misfits(latents: NDArray, truth: NDArray, k: int, episodes: NDArray) -> tuple[NDArray, NDArray]:
+    """Return (100,) misfits of patches of k + 1 rows, and (1,) misfit of 200 landmarks.
 
-    NaN if `truth` is constant, or k = 0, which stands for patches that other episodes have too few rows for.
+    NaN where `truth` is constant, or if k = 0, which stands for patches that other episodes have too few rows for.
     """
-    if k == 0:
-        return np.full(2, np.nan)
     centres = common.spread_rows(len(truth), N_PATCHES)
+    if k == 0:
+        return np.full(len(centres), np.nan), np.full(1, np.nan)
     neighbours, _ = nearest(truth, k, episodes, centres)
-    patches = np.column_stack([centres, neighbours])
     landmarks = common.spread_rows(len(truth), N_LANDMARKS)[None]
-    found = np.full(2, np.nan)
-    for place, rows in enumerate((patches, landmarks)):
-        varying = rows[np.ptp(truth[rows], axis=1).any(axis=1)]
-        if len(varying):
-            found[place] = nasim(truth[varying], latents[varying]).mean()
+    return _fitted(latents, truth, np.column_stack([centres, neighbours])), _fitted(latents, truth, landmarks)
+
+
+def _fitted(latents: NDArray, truth: NDArray, rows: NDArray) -> NDArray:
+    found = np.full(len(rows), np.nan)
+    varying = np.ptp(truth[rows], axis=1).any(axis=1)
+    if varying.any():
+        found[varying] = nasim(truth[rows[varying]], latents[rows[varying]])
     return found
 
 
@@ -98,7 +101,43 @@ def _prepared(
     return latents, truth, k, episodes
 
 
-@metric("nieqa", better="lower", range=(0.0, 1.0), needs=("episode_ids", "kinds", "roles"), shifts=1, core=False)
+def _sums(skill: bool) -> Callable[..., EpisodeSums]:
+    """Return how misfits of patches are summed over the episodes of their centres; that of landmarks has no sum."""
+
+    def sums(
+        states: NDArray,
+        factors: NDArray,
+        *,
+        episode_ids: NDArray,
+        kinds: Sequence[str] | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> EpisodeSums:
+        latents, truth, k, episodes = _prepared(states, factors, None, episode_ids, kinds, roles)
+        rolled = np.roll(latents, len(latents) // 2, axis=0)
+        own = misfits(latents, truth, k, episodes)[0]
+        other = misfits(rolled, truth, k, episodes)[0] if skill else np.ones_like(own)
+        defined = ~np.isnan(own)
+        centres = common.spread_rows(len(latents), N_PATCHES)[defined]
+        table = sums_by_episode(np.stack([own, other], axis=1)[defined], np.asarray(episode_ids)[centres])
+
+        def finish(totals: NDArray) -> dict[str, NDArray]:
+            share = totals[:, 1] / totals[:, 2]
+            return {"local": 1 - share if skill else share}
+
+        return EpisodeSums(table, finish)
+
+    return sums
+
+
+@metric(
+    "nieqa",
+    better="lower",
+    range=(0.0, 1.0),
+    needs=("episode_ids", "kinds", "roles"),
+    shifts=1,
+    core=False,
+    resample=_sums(skill=False),
+)
 def nieqa(
     states: NDArray,
     factors: NDArray,
@@ -113,7 +152,7 @@ def nieqa(
     "local" is the mean misfit (see `nasim`) of 100 patches, each a row with its k nearest rows of other episodes
     in standardised task factors; "global" is the misfit of 200 evenly spaced rows. Small patches fit noise as
     well: read it next to its floor, or use `nieqa_skill`. NaN, with a warning, if the task factors do not vary
-    within a patch.
+    within a patch. Only "local" has an interval, as the landmarks are fitted once, all together.
 
     Args:
         states: (N, d) latents.
@@ -123,11 +162,18 @@ def nieqa(
         kinds: K entries of "continuous", "angular" or "categorical".
         roles: K entries of "task", "distractor" or "nuisance"; only task factors count.
     """
-    return _named("nieqa", misfits(*_prepared(states, factors, k, episode_ids, kinds, roles)))
+    found = misfits(*_prepared(states, factors, k, episode_ids, kinds, roles))
+    return _named("nieqa", *map(common.nan_mean, found))
 
 
 @metric(
-    "nieqa_skill", better="higher", range=(-np.inf, 1.0), needs=("episode_ids", "kinds", "roles"), shifts=1, core=False
+    "nieqa_skill",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=("episode_ids", "kinds", "roles"),
+    shifts=1,
+    core=False,
+    resample=_sums(skill=True),
 )
 def nieqa_skill(
     states: NDArray,
@@ -144,10 +190,11 @@ def nieqa_skill(
     """
     latents, truth, k, episodes = _prepared(states, factors, k, episode_ids, kinds, roles)
     rolled = np.roll(latents, len(latents) // 2, axis=0)
-    return _named("nieqa_skill", 1 - misfits(latents, truth, k, episodes) / misfits(rolled, truth, k, episodes))
+    pairs = zip(misfits(latents, truth, k, episodes), misfits(rolled, truth, k, episodes), strict=True)
+    return _named("nieqa_skill", *(1 - common.nan_mean(own) / common.nan_mean(other) for own, other in pairs))
 
 
-def _named(name: str, values: NDArray) -> dict[str, float]:
-    if np.isnan(values).any():
+def _named(name: str, local: float, global_: float) -> dict[str, float]:
+    if np.isnan([local, global_]).any():
         common.undefined(name, "patches are larger than the data, or the task factors do not vary within any patch")
-    return dict(zip(("local", "global"), map(float, values), strict=True))
+    return {"local": local, "global": global_}

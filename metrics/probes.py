@@ -6,7 +6,6 @@ on train episodes, chooses hyperparameters on validation episodes and is judged 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -18,8 +17,17 @@ from srl_bench.metrics import common
 from srl_bench.metrics.learners import boosted_trees, ridge_path
 from srl_bench.metrics.memory import remembered
 from srl_bench.metrics.network import fit_networks
-from srl_bench.metrics.readout import ProbeScores, Task, make_task, of_sums, scores_of, squared_errors, summands
-from srl_bench.metrics.resampling import EpisodeSums, sums_by_episode
+from srl_bench.metrics.readout import (
+    ProbeScores,
+    Task,
+    by_episode,
+    make_task,
+    of_sums,
+    positive_mean,
+    scores_of,
+    squared_errors,
+)
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
 ALPHAS = np.logspace(-3, 3, 7)
@@ -128,7 +136,7 @@ def _r2(
     return common.summarise(r2, labels, mean)
 
 
-def _sums(probe: ProbeName) -> Callable[..., EpisodeSums]:
+def r2_sums(probe: ProbeName) -> Callable[..., EpisodeSums]:
     """Return how the R^2 of a probe is summed over test episodes; the probe itself stays as it was fitted."""
 
     def sums(
@@ -149,18 +157,15 @@ def _sums(probe: ProbeName) -> Callable[..., EpisodeSums]:
 
         def finish(totals: NDArray) -> dict[str, NDArray]:
             r2 = of_sums(totals, task).r2
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing
-                mean = np.nanmean(np.maximum(r2[:, wanted], 0.0), axis=1)
-            return {"mean": mean, **dict(zip(common.factor_names(np.asarray(factors), names), r2.T, strict=True))}
+            per_factor = dict(zip(common.factor_names(np.asarray(factors), names), r2.T, strict=True))
+            return {"mean": positive_mean(r2, wanted), **per_factor}
 
-        table = sums_by_episode(summands(errors, task)[:, 1:], np.asarray(episode_ids)[task.split == 2])
-        return EpisodeSums(table, finish)
+        return EpisodeSums(by_episode(errors, task, episode_ids), finish)
 
     return sums
 
 
-@metric("ridge_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS, resample=_sums("ridge"))
+@metric("ridge_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS, resample=r2_sums("ridge"))
 def ridge_r2(
     states: NDArray,
     factors: NDArray,
@@ -190,7 +195,7 @@ def ridge_r2(
 
 
 @metric(
-    "knn_probe_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS, shifts=1, version="2", resample=_sums("knn")
+    "knn_probe_r2", better="higher", range=(-np.inf, 1.0), needs=NEEDS, shifts=1, version="2", resample=r2_sums("knn")
 )
 def knn_probe_r2(
     states: NDArray,
@@ -209,7 +214,13 @@ def knn_probe_r2(
 
 
 @metric(
-    "gbt_r2", better="higher", range=(-np.inf, 1.0), needs=(*NEEDS, "seed"), shifts=1, core=False, resample=_sums("gbt")
+    "gbt_r2",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=(*NEEDS, "seed"),
+    shifts=1,
+    core=False,
+    resample=r2_sums("gbt"),
 )
 def gbt_r2(
     states: NDArray,
@@ -237,7 +248,7 @@ def gbt_r2(
     needs=(*NEEDS, "seed", "shared"),
     shifts=1,
     version="2",
-    resample=_sums("mlp"),
+    resample=r2_sums("mlp"),
 )
 def mlp_r2(
     states: NDArray,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
+from srl_bench.metrics.resampling import sums_by_episode
 
 
 class ProbeScores(NamedTuple):
@@ -84,6 +86,19 @@ def of_sums(sums: NDArray, task: Task) -> ProbeScores:
     total = squares - y**2 @ member / n_rows
     r2 = 1 - error / np.where(total >= 1e-12, total, np.nan)
     return ProbeScores(r2 if task.x.shape[1] else 0 * r2, error / n_rows)
+
+
+def positive_mean(r2: NDArray, wanted: NDArray | None = None) -> NDArray:
+    """Return (R,) the mean of max(0, R^2) over the `wanted` factors of (R, K) scores; NaN counts for nothing."""
+    r2 = r2 if wanted is None else r2[:, wanted]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing
+        return np.nanmean(np.maximum(r2, 0.0), axis=1)
+
+
+def by_episode(errors: NDArray, task: Task, episode_ids: NDArray) -> NDArray:
+    """Return (E, M) sums of the `summands` of squared errors (S, n_test, K) per test episode."""
+    return sums_by_episode(summands(errors, task)[:, 1:], np.asarray(episode_ids)[task.split == 2])
 
 
 def probe(

@@ -22,17 +22,24 @@ Scores = dict[str, NDArray]
 
 
 class EpisodeSums(NamedTuple):
-    """What a metric sums over rows, per episode (E, M), and the scores (R,) that R totals (R, M) come to."""
+    """What a metric sums over rows, per episode (E, M), and the scores (R,) that R totals (R, M) come to.
+
+    With the unit matrix as the table, totals are how often each episode was drawn.
+    """
 
     table: NDArray
     finish: Callable[[NDArray], Scores]
 
 
-def sums_by_episode(values: NDArray, episode_ids: NDArray) -> NDArray:
-    """Return (E, M + 1) the number of rows and the sums of values (n, M), per episode."""
-    labels = episode_labels(len(values), episode_ids)
-    columns = [np.bincount(labels, column) for column in values.T]
-    return np.stack([np.bincount(labels).astype(np.float64), *columns], axis=1)
+def sums_by_episode(values: NDArray, episode_ids: NDArray, episodes: NDArray | None = None) -> NDArray:
+    """Return (E, M + 1) the number of rows and the sums of values (n, M), per episode.
+
+    Episodes are those of the rows in ascending order of their ids (n,), or `episodes` (E,), in such an order.
+    """
+    episodes = np.unique(episode_ids) if episodes is None else episodes
+    labels = np.searchsorted(episodes, episode_ids)
+    columns = [np.bincount(labels, column, len(episodes)) for column in (np.ones(len(values)), *values.T)]
+    return np.stack(columns, axis=1)
 
 
 def resampled_scores(
@@ -59,7 +66,9 @@ def resampled_scores(
     """
     random = np.random.default_rng(seed)
     if callable(item.resample):
-        table, finish = item.resample(states, factors, **{**needs, "episode_ids": episode_ids})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the metric itself has said them
+            table, finish = item.resample(states, factors, **{**needs, "episode_ids": episode_ids})
         times = random.multinomial(len(table), np.full(len(table), 1 / len(table)), draws)
         return finish(times @ table)
     labels = episode_labels(len(states), episode_ids)

@@ -13,7 +13,7 @@ from srl_bench.metrics import common
 from srl_bench.registry import metric
 
 
-@metric("irs", better="higher", range=(0.0, 1.0), needs=("kinds",))
+@metric("irs", better="higher", range=(0.0, 1.0), needs=("kinds",), resample="rows")
 def irs(
     states: NDArray,
     factors: NDArray,
@@ -54,5 +54,13 @@ def irs(
 def _deviation(states: NDArray, labels: NDArray, quantile: float) -> NDArray:
     """Return (d,) the quantile of the deviation from the mean among rows of a label, averaged over labels."""
     order = np.argsort(labels, kind="stable")
-    groups = np.split(states[order], np.flatnonzero(np.diff(labels[order])) + 1)
-    return np.mean([np.quantile(np.abs(rows - rows.mean(axis=0)), quantile, axis=0) for rows in groups], axis=0)
+    groups = np.split(states.T[:, order], np.flatnonzero(np.diff(labels[order])) + 1, axis=1)  # (d, n) each
+    return np.mean([_quantile(np.abs(rows - rows.mean(axis=1, keepdims=True)), quantile) for rows in groups], axis=0)
+
+
+def _quantile(values: NDArray, share: float) -> NDArray:
+    """Return what `np.quantile(values, share, axis=1)` does, several times as fast for short rows."""
+    position = share * (values.shape[1] - 1)
+    low, high = int(np.floor(position)), int(np.ceil(position))
+    ordered = np.partition(values, (low, high), axis=1)
+    return ordered[:, low] + (position - low) * (ordered[:, high] - ordered[:, low])

@@ -8,95 +8,21 @@ where a simulator gives every factor but one a new value.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.attributes import fit_logistic
+from srl_bench.metrics.batches import Pool, draw_batches, draw_pairs, make_pool
 from srl_bench.metrics.common import Binning
+from srl_bench.metrics.resampling import EpisodeSums
+from srl_bench.metrics.search import episode_labels, rows_by_episode
 from srl_bench.registry import metric
 
 BATCH = 64
 CHUNK = 512
-
-
-class Pool(NamedTuple):
-    """The rows with usable values of one factor, sorted by value and, within a value, by unit.
-
-    A unit is what a batch may hold once: an episode, or a row where a value occurs in too few episodes.
-    """
-
-    rows: NDArray  # (n,)
-    unit_start: NDArray  # (U,) into rows
-    unit_size: NDArray  # (U,)
-    value_start: NDArray  # (V,) into units
-    value_size: NDArray  # (V,)
-
-
-def make_pool(labels: NDArray, episode_ids: NDArray | None, needed: int) -> Pool | None:
-    """Group rows by label and episode; None if no label has two rows.
-
-    A label that fewer than `needed` episodes hit is drawn from by row.
-    """
-    kept = np.flatnonzero(labels >= 0)
-    episodes = np.zeros(len(labels), dtype=np.int64) if episode_ids is None else np.asarray(episode_ids)
-    rows = kept[np.lexsort((kept, episodes[kept], labels[kept]))]
-    first_of_value = np.flatnonzero(np.diff(labels[rows], prepend=-1))
-    sizes = np.diff(first_of_value, append=len(rows))
-    breaks = np.zeros(len(rows), dtype=bool)
-    usable = []
-    for start, size in zip(first_of_value, sizes, strict=True):
-        if size < 2:
-            continue
-        new = np.diff(episodes[rows[start : start + size]], prepend=np.nan) != 0
-        by_row = episode_ids is None or new.sum() < needed
-        breaks[start : start + size] = True if by_row else new
-        usable.append((start, size))
-    if not usable:
-        return None
-    unit_start = np.flatnonzero(breaks)
-    # a unit ends where the next one starts, or where its value ends
-    ends = np.repeat([start + size for start, size in usable], [breaks[s : s + n].sum() for s, n in usable])
-    unit_size = np.minimum(np.append(unit_start[1:], len(rows)), ends) - unit_start
-    value_start = np.searchsorted(unit_start, [start for start, _ in usable])
-    value_size = np.diff(np.append(value_start, len(unit_start)))
-    return Pool(rows, unit_start, unit_size, value_start, value_size)
-
-
-def _rows_of(pool: Pool, units: NDArray, random: np.random.Generator) -> NDArray:
-    """Draw a row of each unit."""
-    return pool.rows[pool.unit_start[units] + random.integers(pool.unit_size[units])]
-
-
-def draw_batches(pool: Pool, n_batches: int, size: int, random: np.random.Generator) -> NDArray:
-    """Return rows (n_batches, size): each batch shares a value, all values being equally likely.
-
-    Units are drawn without replacement where a value has enough of them.
-    """
-    values = random.integers(len(pool.value_start), size=n_batches)
-    units = np.empty((n_batches, size), dtype=np.int64)
-    for value, count in zip(*np.unique(values, return_counts=True), strict=True):
-        start, n = pool.value_start[value], pool.value_size[value]
-        if n < size:
-            drawn = random.integers(n, size=(count, size))
-        else:  # slices of permutations
-            per_permutation = n // size
-            orders = [random.permutation(n)[: per_permutation * size] for _ in range(-(-count // per_permutation))]
-            drawn = np.concatenate(orders).reshape(-1, size)[:count]
-        units[values == value] = start + drawn
-    return _rows_of(pool, units, random)
-
-
-def draw_pairs(pool: Pool, shape: tuple[int, int], random: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """Return two arrays of rows of a shape: the rows of a pair share a value and are of different units."""
-    value = random.integers(len(pool.value_start), size=shape)
-    start, size = pool.value_start[value], pool.value_size[value]
-    first = random.integers(size)
-    second = (first + 1 + random.integers(np.maximum(size - 1, 1))) % size
-    return _rows_of(pool, start + first, random), _rows_of(pool, start + second, random)
 
 
 def _prepare(states: NDArray, labels: NDArray, episode_ids: NDArray | None, needed: int) -> tuple[NDArray, list[Pool]]:
@@ -128,16 +54,18 @@ def factor_vae_from_labels(
     if x.shape[1] == 0:
         return 1 / len(pools)
     random = np.random.default_rng(seed)
-    tables = []
-    for n_votes in (train_votes, test_votes):
-        factor = random.integers(len(pools), size=n_votes)
-        votes = np.zeros((x.shape[1], len(pools)))
-        for k, pool in enumerate(pools):
-            rows = draw_batches(pool, int((factor == k).sum()), batch, random)
-            steadiest = [x[part].var(axis=1).argmin(axis=1) for part in _chunks(rows)]
-            votes[:, k] = np.bincount(np.concatenate(steadiest), minlength=x.shape[1]) if steadiest else 0
-        tables.append(votes)
-    return majority_accuracy(*tables)
+    return majority_accuracy(*(_votes(x, pools, n_votes, batch, random) for n_votes in (train_votes, test_votes)))
+
+
+def _votes(x: NDArray, pools: Sequence[Pool], n_votes: int, batch: int, random: np.random.Generator) -> NDArray:
+    """Return (d, K) how many batches of each factor each dimension of x (N, d) varies least in."""
+    factor = random.integers(len(pools), size=n_votes)
+    votes = np.zeros((x.shape[1], len(pools)))
+    for k, pool in enumerate(pools):
+        rows = draw_batches(pool, int((factor == k).sum()), batch, random)
+        steadiest = [x[part].var(axis=1).argmin(axis=1) for part in _chunks(rows)]
+        votes[:, k] = np.bincount(np.concatenate(steadiest), minlength=x.shape[1]) if steadiest else 0
+    return votes
 
 
 def _chunks(rows: NDArray) -> list[NDArray]:
@@ -166,25 +94,94 @@ def beta_vae_from_labels(
     if x.shape[1] == 0 or len(pools) == 1:
         return 1 / len(pools)
     random = np.random.default_rng(seed)
-    points, answers = [], []
-    for n_points in (train_points, test_points):
-        factor = random.integers(len(pools), size=n_points)
-        features = np.empty((n_points, x.shape[1]))
-        for k, pool in enumerate(pools):
-            pairs = draw_pairs(pool, (int((factor == k).sum()), batch), random)
-            parts = zip(*map(_chunks, pairs), strict=True)
-            means = [np.abs(x[one] - x[other]).mean(axis=1) for one, other in parts]
-            features[factor == k] = np.concatenate(means) if means else features[:0]
-        points.append(features)
-        answers.append(factor)
+    accuracy = _beta_judge(x, pools, random, train_points, batch)
+    return accuracy(pools, random, test_points)
+
+
+def _points(
+    x: NDArray, pools: Sequence[Pool], n_points: int, batch: int, random: np.random.Generator
+) -> tuple[NDArray, NDArray]:
+    """Return (n, d) mean distances of pairs of rows of x (N, d), and (n,) which factor these share."""
+    factor = random.integers(len(pools), size=n_points)
+    points = np.empty((n_points, x.shape[1]))
+    for k, pool in enumerate(pools):
+        pairs = draw_pairs(pool, (int((factor == k).sum()), batch), random)
+        parts = zip(*map(_chunks, pairs), strict=True)
+        means = [np.abs(x[one] - x[other]).mean(axis=1) for one, other in parts]
+        points[factor == k] = np.concatenate(means) if means else points[:0]
+    return points, factor
+
+
+Judge = Callable[[Sequence[Pool], np.random.Generator, int], float]
+
+
+def _factor_judge(
+    x: NDArray, pools: Sequence[Pool], random: np.random.Generator, n_votes: int = 10_000, batch: int = BATCH
+) -> Judge:
+    """Return the accuracy, on so many new votes from some pools, of a majority table of votes from all."""
+    table = _votes(x, pools, n_votes, batch, random)
+    return lambda drawn, random, n: majority_accuracy(table, _votes(x, drawn, n, batch, random))
+
+
+def _beta_judge(
+    x: NDArray, pools: Sequence[Pool], random: np.random.Generator, n_points: int = 10_000, batch: int = BATCH
+) -> Judge:
+    """Return the accuracy, on so many new points from some pools, of a classifier that is fitted to points from all."""
+    points, answers = _points(x, pools, n_points, batch, random)
     # features of small spread would be lost to the penalty
-    scale = points[0].std(axis=0)
+    scale = points.std(axis=0)
     scale[scale == 0] = 1
-    classifier = fit_logistic(points[0] / scale, answers[0])
-    return float(classifier.score(points[1] / scale, answers[1]))
+    classifier = fit_logistic(points / scale, answers)
+
+    def accuracy(drawn: Sequence[Pool], random: np.random.Generator, n: int) -> float:
+        points, answers = _points(x, drawn, n, batch, random)
+        return float(classifier.score(points / scale, answers))
+
+    return accuracy
 
 
-@metric("factor_vae", better="higher", range=(0.0, 1.0), needs=("kinds", "episode_ids", "seed"), shifts=1)
+def _sums(judge: Callable[..., Judge], needed: int, n_judged: int) -> Callable[..., EpisodeSums]:
+    """Return how a score is found for drawn episodes: its table or classifier stays, its batches are drawn anew.
+
+    The interval thus holds the chance of `n_judged` batches, too.
+    """
+
+    def sums(
+        states: NDArray, factors: NDArray, *, episode_ids: NDArray, kinds: Sequence[str] | None = None, seed: int = 0
+    ) -> EpisodeSums:
+        states, factors = common.check_inputs(states, factors)
+        labels = common.factor_labels(factors, kinds, "quantile", 10)
+        random = np.random.default_rng(seed)
+        x, pools = _prepare(states, labels, episode_ids, needed)
+        groups = rows_by_episode(episode_labels(len(states), episode_ids))
+        accuracy = judge(x, pools, random) if x.shape[1] and len(pools) > 1 else None
+
+        def drawn_pools(times: NDArray) -> list[Pool | None]:
+            chosen = np.repeat(np.arange(len(groups)), times.astype(np.int64))
+            rows = np.concatenate([groups[episode] for episode in chosen])
+            ids = np.repeat(np.arange(len(chosen)), [len(groups[episode]) for episode in chosen])
+            found = [make_pool(column[rows], ids, needed) for column in labels.T]
+            return [None if pool is None else pool._replace(rows=rows[pool.rows]) for pool in found]
+
+        def score(times: NDArray) -> float:
+            found = [pool for pool in drawn_pools(times) if pool is not None]
+            if accuracy is None or len(found) != len(pools):
+                return float("nan")
+            return accuracy(found, random, n_judged)
+
+        return EpisodeSums(np.eye(len(groups)), lambda times: {"mean": np.array([score(draw) for draw in times])})
+
+    return sums
+
+
+@metric(
+    "factor_vae",
+    better="higher",
+    range=(0.0, 1.0),
+    needs=("kinds", "episode_ids", "seed"),
+    shifts=1,
+    resample=_sums(_factor_judge, BATCH, 1_000),
+)
 def factor_vae(
     states: NDArray,
     factors: NDArray,
@@ -221,7 +218,15 @@ def factor_vae(
     )
 
 
-@metric("beta_vae", better="higher", range=(0.0, 1.0), needs=("kinds", "episode_ids", "seed"), shifts=1, core=False)
+@metric(
+    "beta_vae",
+    better="higher",
+    range=(0.0, 1.0),
+    needs=("kinds", "episode_ids", "seed"),
+    shifts=1,
+    core=False,
+    resample=_sums(_beta_judge, 2, 500),
+)
 def beta_vae(
     states: NDArray,
     factors: NDArray,

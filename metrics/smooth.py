@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.metrics.search import episode_labels, nearest
 from srl_bench.metrics.transitions import runs
 from srl_bench.registry import metric
 
 COINCIDENT = 1e-9
+NEIGHBOURS, MAX_ROWS = 10, 2000
+NAMES = ("q50", "q95", "inverse_q50", "inverse_q95", "bi")
 
 
 def temporal_variation(points: NDArray, transitions: NDArray) -> float:
@@ -89,7 +93,7 @@ def stretch(
     """Return, per query, the largest |image_i - image_j| / |source_i - source_j| over its k nearest j in `source`.
 
     `torn` is the ratio of coincident rows (1e-9) with images that do not coincide; rows that coincide in both
-    have none. Queries without a ratio are left out.
+    have none. NaN for queries without a ratio.
     """
     neighbours, _ = nearest(source, k, episodes, queries)
     # The search finds distances by a matrix product, which leaves 1e-8 between equal rows.
@@ -97,20 +101,82 @@ def stretch(
     ratio = np.where(moved > COINCIDENT, torn, -np.inf)
     np.divide(moved, apart, out=ratio, where=apart > COINCIDENT)
     largest = ratio.max(axis=1)
-    return largest[largest >= 0]
+    return np.where(largest >= 0, largest, np.nan)
 
 
-@metric("lipschitz", better="lower", range=(0.0, np.inf), needs=("kinds", "roles"), shifts=1)
+class Stretches(NamedTuple):
+    """Rows (n,), the largest ratio of each from factors to latents and back, and which side is constant."""
+
+    rows: NDArray
+    forth: NDArray
+    back: NDArray
+    constant: str = ""
+
+
+def _stretches(
+    states: NDArray,
+    factors: NDArray,
+    k: int,
+    episode_ids: NDArray | None,
+    kinds: Sequence[str] | None,
+    roles: Sequence[str] | None,
+    rows: NDArray | None,
+    max_rows: int,
+) -> Stretches:
+    states, factors = common.check_inputs(states, factors)
+    rows = common.spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
+    z, x = states[:, common.active_dims(states)], common.task_columns(factors, kinds, roles)
+    for side, points in (("the representation", z), ("the ground truth", x)):
+        if not points.size or not np.ptp(points, axis=0).any():
+            nothing = np.full(len(rows), np.nan)
+            return Stretches(rows, nothing, nothing, side)
+    z, x = (points / np.sqrt(points.var(axis=0).sum()) for points in (z, x))
+    episodes = episode_labels(len(z), episode_ids)
+    return Stretches(rows, stretch(x, z, k, episodes, rows), stretch(z, x, k, episodes, rows, torn=np.inf))
+
+
+def _quantiles(forth: NDArray, back: NDArray) -> NDArray:
+    """Return the five values of `lipschitz` of ratios (n,)."""
+    sides = [side[~np.isnan(side)] for side in (forth, back)]
+    values = [
+        np.quantile(side, (0.5, 0.95), method="linear" if np.isfinite(side).all() else "higher")
+        if len(side)
+        else np.full(2, np.nan)
+        for side in sides
+    ]
+    return np.append(np.concatenate(values), values[0][1] * values[1][1])
+
+
+def _stretch_sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    kinds: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> EpisodeSums:
+    """Return how quantiles are taken over the rows of drawn episodes; their neighbours stay as they were found."""
+    found = _stretches(states, factors, NEIGHBOURS, None, kinds, roles, None, MAX_ROWS)
+    episodes, labels = np.unique(np.asarray(episode_ids)[found.rows], return_inverse=True)
+
+    def finish(times: NDArray) -> dict[str, NDArray]:
+        drawn = [np.repeat(np.arange(len(labels)), draw[labels].astype(np.int64)) for draw in times]
+        return dict(zip(NAMES, np.stack([_quantiles(found.forth[r], found.back[r]) for r in drawn]).T, strict=True))
+
+    return EpisodeSums(np.eye(len(episodes)), finish)
+
+
+@metric("lipschitz", better="lower", range=(0.0, np.inf), needs=("kinds", "roles"), shifts=1, resample=_stretch_sums)
 def lipschitz(
     states: NDArray,
     factors: NDArray,
     *,
-    k: int = 10,
+    k: int = NEIGHBOURS,
     episode_ids: NDArray | None = None,
     kinds: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
     rows: NDArray | None = None,
-    max_rows: int = 2000,
+    max_rows: int = MAX_ROWS,
 ) -> dict[str, float]:
     """Local Lipschitz constants from the task factors to the latents, and back (aliasing).
 
@@ -133,22 +199,9 @@ def lipschitz(
         "bi", the product of both 95 % quantiles, 1 for a similarity. NaN, with a warning, if either side is
         constant.
     """
-    states, factors = common.check_inputs(states, factors)
-    names = ("q50", "q95", "inverse_q50", "inverse_q95", "bi")
-    z, x = states[:, common.active_dims(states)], common.task_columns(factors, kinds, roles)
-    for side, points in (("the representation", z), ("the ground truth", x)):
-        if not points.size or not np.ptp(points, axis=0).any():
-            return dict.fromkeys(names, common.undefined("lipschitz", f"{side} is constant"))
-    z, x = (points / np.sqrt(points.var(axis=0).sum()) for points in (z, x))
-    rows = common.spread_rows(len(z), max_rows) if rows is None else np.asarray(rows)
-    episodes = episode_labels(len(z), episode_ids)
-    forth = stretch(x, z, k, episodes, rows)
-    back = stretch(z, x, k, episodes, rows, torn=np.inf)
-    values = [
-        float(np.quantile(ratios, q, method="linear" if np.isfinite(ratios).all() else "higher"))
-        if len(ratios)
-        else common.undefined("lipschitz", f"all {k} nearest neighbours coincide")
-        for ratios in (forth, back)
-        for q in (0.5, 0.95)
-    ]
-    return dict(zip(names, (*values, values[1] * values[3]), strict=True))
+    found = _stretches(states, factors, k, episode_ids, kinds, roles, rows, max_rows)
+    values = _quantiles(found.forth, found.back)
+    if np.isnan(values).any():
+        reason = f"{found.constant} is constant" if found.constant else f"all {k} nearest neighbours coincide"
+        common.undefined("lipschitz", reason)
+    return dict(zip(NAMES, map(float, values), strict=True))

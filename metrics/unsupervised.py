@@ -56,7 +56,7 @@ def gaussian_wasserstein(states: NDArray, factors: NDArray | None = None) -> flo
     return float(max(0.0, 2 - 2 * np.sqrt(np.maximum(eigenvalues, 0)).mean()))
 
 
-@metric("pairwise_information", better="lower", range=(0.0, np.inf))
+@metric("pairwise_information", better="lower", range=(0.0, np.inf), resample="rows")
 def pairwise_information(states: NDArray, factors: NDArray | None = None, *, bins: int = 20) -> float:
     """Mean mutual information of two latent dimensions, in nats, by counting in bins of equal width.
 
@@ -113,7 +113,8 @@ def udr(
     """Unsupervised disentanglement ranking (Duan et al. 2020, arXiv 1905.12614).
 
     Encoders that disentangle agree on their dimensions up to order and sign, those that do not agree on nothing:
-    the median of `udr_pair` over encoders of the same configuration and other seeds.
+    the median of `udr_pair` over encoders of the same configuration and other seeds, whose number, not that of
+    episodes, makes it uncertain, so it has no interval.
 
     Args:
         states: (N, d) latents.

@@ -46,7 +46,8 @@ def encoders_of(results: pd.DataFrame) -> tuple[list[Encoders], list[str]]:
     """
     scores = results[results["track"] == "score"]
     names = [str(name) for name in scores["metric"].unique()]
-    names = [name for name in names if "." not in name or name.split(".")[0] not in names]
+    defined = set(scores.loc[scores["value"].notna(), "metric"])
+    names = [name for name in names if "." not in name or name.split(".")[0] not in defined]
     sign = {name: -1.0 if METRICS[name.split(".")[0]].better == "lower" else 1.0 for name in names}
     keys = ["environment", "method", "seed"]
     wide = scores[scores["metric"].isin(names)].set_index([*keys, "metric"])["value"].unstack()

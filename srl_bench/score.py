@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,13 @@ def score_records(
         By name: value, low and high (95 % bootstrap interval over episodes, see `srl_bench.metrics.resampling`, NaN
         for metrics without one and below five episodes), ceiling, floor, noise (see `srl_bench.metrics.bounds`),
         normalised = (value - floor) / (ceiling - floor), better, range, version, n_rows and n_episodes (of the test
-        split), skipped (constant factors), warnings and seconds.
+        split), skipped (constant factors), warnings, error and seconds. A metric that these data do not allow, say
+        because one episode holds nearly all of them, is NaN, and "error" says why (else it is ""); the others go on.
 
     Raises:
         UnknownNameError: a metric is not registered.
-        DataError: the data do not fit the encoder, are too few, or were used to train it, a metric lacks what it
-            needs, or the shifted data hold other states.
+        DataError: the data do not fit the encoder, are too few for any metric, or were used to train it, states are
+            not finite, a metric lacks what it needs, or the shifted data hold other states.
     """
     given = {*LOGGED, *DESCRIBED, *(["shifted_states"] if shifted is not None else [])}
     chosen = _with_needs(None if metrics is None else [METRICS[name] for name in metrics], given)
@@ -98,6 +99,7 @@ def score_records(
     with cpu_threads(1):
         needed = np.unique(np.concatenate(list(kept.values())))
         encoded = encode_rows(encoder, rollouts, needed).astype(np.float64)
+    common.check_inputs(encoded, rollouts.factors[needed])
     table = rollouts.factor_table
     described = {
         "kinds": [factor.kind for factor in table],
@@ -192,15 +194,21 @@ def _score_one(
     episodes: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
     started = time.perf_counter()
+    kinds = needs.get("kinds")
+    other = {name: value for name, value in needs.items() if name != "kinds"}
+    bounded = {
+        "ceiling": lambda: bounds.ceiling(item.function, factors, kinds, **other),
+        "floor": lambda: bounds.floor(item.function, states, factors, item.shifts, **needs),
+        "noise": lambda: bounds.noise(item.function, states, factors, **needs),
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        values = _flatten(item.name, item.function(states, factors, **needs))
-        kinds = needs.get("kinds")
-        other = {name: value for name, value in needs.items() if name != "kinds"}
-        ceilings = _flatten(item.name, bounds.ceiling(item.function, factors, kinds, **other))
-        floors = _flatten(item.name, bounds.floor(item.function, states, factors, item.shifts, **needs))
-        noise = _flatten(item.name, bounds.noise(item.function, states, factors, **needs))
-    intervals = {} if episodes is None else _limits(item, values, states, factors, needs, episodes)
+        values, error = _tried(item.name, item.name, lambda: item.function(states, factors, **needs))
+        found = {
+            key: {} if error else _tried(item.name, f"the {key} of {item.name}", call)[0]
+            for key, call in bounded.items()
+        }
+    intervals = {} if error or episodes is None else _limits(item, values, states, factors, needs, episodes)
     seconds = time.perf_counter() - started
     n_episodes = len(np.unique(rollouts.episode_ids[test]))
     notes = sorted({str(warning.message) for warning in caught})
@@ -208,15 +216,18 @@ def _score_one(
         notes.append(f"factors that are constant within an episode have only {n_episodes} test samples")
     names = [factor.name for factor in rollouts.factor_table]
     constant = [name for name, varies in zip(names, common.varying_factors(factors), strict=True) if not varies]
-    return {
-        name: {
+    records: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        low, high = intervals.get(name, (float("nan"), float("nan")))
+        ceiling, floor, noise = (of_kind.get(name, float("nan")) for of_kind in found.values())
+        records[name] = {
             "value": value,
-            "low": intervals.get(name, (float("nan"),) * 2)[0],
-            "high": intervals.get(name, (float("nan"),) * 2)[1],
-            "ceiling": ceilings[name],
-            "floor": floors[name],
-            "noise": noise[name],
-            "normalised": _normalise(value, floors[name], ceilings[name]),
+            "low": low,
+            "high": high,
+            "ceiling": ceiling,
+            "floor": floor,
+            "noise": noise,
+            "normalised": _normalise(value, floor, ceiling),
             "better": item.better,
             "range": list(item.range),
             "version": item.version,
@@ -225,10 +236,20 @@ def _score_one(
             "n_episodes": n_episodes,
             "skipped": constant,
             "warnings": notes,
+            "error": error,
             "seconds": seconds,
         }
-        for name, value in values.items()
-    }
+    return records
+
+
+def _tried(name: str, what: str, call: Callable[[], Any]) -> tuple[dict[str, float], str]:
+    """Return the values that a call comes to, by name, and ""; or NaN, and why these data do not allow it."""
+    try:
+        return _flatten(name, call()), ""
+    except DataError as error:
+        reason = f"{what} cannot be computed: {error}"
+        warnings.warn(reason, stacklevel=2)
+        return {name: float("nan")}, reason
 
 
 def _limits(
@@ -241,11 +262,13 @@ def _limits(
 ) -> dict[str, tuple[float, float]]:
     """Return the 95 % interval of each value, by name; nothing for metrics that have none."""
     drawn = episodes[needs["split"] == 2] if "split" in needs else episodes
-    if item.resample is None or len(np.unique(drawn)) < MIN_EPISODES:
+    if item.resample is None or len(np.unique(drawn)) < MIN_EPISODES or not np.isfinite([*values.values()]).any():
         return {}
     scores = resampled_scores(item, states, factors, needs, episode_ids=episodes)
     names = {key: item.name if key == "mean" else f"{item.name}.{key}" for key in scores}
-    return {names[key]: limits(values[names[key]], draws) for key, draws in scores.items()}
+    return {
+        names[key]: np.clip(limits(values[names[key]], draws), *item.range).tolist() for key, draws in scores.items()
+    }
 
 
 def _flatten(name: str, result: float | dict[str, float]) -> dict[str, float]:

@@ -11,13 +11,13 @@ import optuna
 
 from srl_bench.config import RLConfig, TrainConfig
 from srl_bench.encoder import Encoder
-from srl_bench.errors import UnknownNameError
+from srl_bench.errors import DataError, UnknownNameError
 from srl_bench.method import Method
 from srl_bench.pretrain import pretrain
 from srl_bench.registry import METRICS
 from srl_bench.rl import check_fit, train_agent
 from srl_bench.rollouts import Rollouts
-from srl_bench.score import score
+from srl_bench.score import score_records
 from srl_bench.seeding import derive_seed
 from srl_bench.sources import Source
 from srl_bench.tracking import check_tracking
@@ -30,6 +30,7 @@ class MetricTrial:
 
     Raises:
         UnknownNameError: there is no such metric.
+        DataError: the data sets do not allow it.
     """
 
     def __init__(self, metric: str, data: Sequence[Rollouts]) -> None:
@@ -51,7 +52,10 @@ class MetricTrial:
         halves = {**rollouts.info["split"], "val": episodes[::2], "test": episodes[1::2]}
         view = replace(rollouts, info={**rollouts.info, "split": halves})
         encoder = pretrain(method, rollouts, config=config)
-        return float(score(encoder, view, metrics=[self.metric], seed=config.seed)[self.metric])
+        record = score_records(encoder, view, metrics=[self.metric], seed=config.seed, intervals=False)[self.metric]
+        if record["error"]:
+            raise DataError(f"{record['error']} Tune by another metric, or on more data.")
+        return float(record["value"])
 
 
 class ReturnTrial:

@@ -1,5 +1,6 @@
 """Oracles: scipy's rank correlations on resampled rows, and encoders whose order is known."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from srl_bench import rank_correlation as ranks
 from srl_bench.correlate import correlation_table, encoders_of
 from srl_bench.errors import DataError
 from srl_bench.rank_correlation import Encoders, rank_correlation
-from srl_bench.report.correlation import print_correlations, write_correlation_figures
+from srl_bench.report.correlation import encoder_scatter, family, print_correlations, write_correlation_figures
 from srl_bench.results import COLUMNS
 
 
@@ -191,6 +192,38 @@ def test_results_of_a_suite_become_encoders(tmp_path, capsys):
     written = write_correlation_figures(groups, table, tmp_path)
     assert {file.stem for file in written} == {"correlation", "correlation_encoders"}
     assert all(file.stat().st_size > 5_000 for file in written)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("ground_truth", "ground truth"),
+        ("pca", "untrained"),
+        ("vae(beta=4.0)", "images"),
+        ("inverse + autoencoder[:28]", "images, actions"),
+        ("robotic_priors", "images, actions, rewards"),
+        ("supervised", "images, factors"),
+        ("method7", "unknown"),
+    ],
+)
+def test_families_are_what_encoders_learned_from(method, expected):
+    assert family(method) == expected
+
+
+def test_encoders_have_the_colour_of_their_family_and_the_marker_of_their_world():
+    def group(name):
+        methods = np.array(["vae", "autoencoder", "pca"])
+        return Encoders(name, ("gtc",), np.arange(3.0)[:, None], np.arange(3.0)[:, None], methods)
+
+    groups = [group("one"), group("two")]
+    figure = encoder_scatter(groups, correlation_table(groups, replicates=5, permutations=5))
+    first, second = figure.axes[0].collections
+    colours = first.get_facecolors()
+    np.testing.assert_array_equal(colours[0], colours[1])
+    assert not np.allclose(colours[0], colours[2])
+    assert len(first.get_paths()[0].vertices) != len(second.get_paths()[0].vertices)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["images", "untrained", "one", "two"]
+    plt.close(figure)
 
 
 def test_few_encoders_give_no_interval_and_fewer_are_refused():

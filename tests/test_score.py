@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import srl_bench as srl
 from srl_bench.errors import DataError, UnknownNameError
 from srl_bench.metrics import gtc, mig
 from srl_bench.registry import METRICS, Metric
+from srl_bench.results import save_scores
 from srl_bench.score import score, score_records
 
 CHEAP = ("ridge_r2", "gtc", "mig", "sap", "knn_mse", "knn_mse_norm", "knn_skill")
@@ -46,12 +49,15 @@ def test_a_series_of_all_metrics_in_their_stated_ranges(features, mobile):
 
 
 def test_intervals_hold_the_value_and_need_an_option(features, mobile):
-    names = ["gtc", "ridge_r2", "knn_skill", "trustworthiness", "dci"]
-    records = score_records(features, mobile, metrics=names)
-    for name in names[:4]:
-        assert records[name]["low"] < records[name]["value"] < records[name]["high"], name
+    asked = ["gtc", "ridge_r2", "knn_skill", "trustworthiness", "dci", "rsa", "lipschitz", "lowdata_auc", "forward"]
+    records = score_records(features, mobile, metrics=asked)
+    families = {"dci": "dci.I", "lipschitz": "lipschitz.q95", "forward": "forward.skill_5"}
+    for name in (families.get(name, name) for name in asked):
+        assert records[name]["low"] <= records[name]["value"] <= records[name]["high"], name
+    assert records["gtc"]["high"] - records["gtc"]["low"] > 0.01
     assert records["ridge_r2"]["noise"] <= records["ridge_r2"]["value"]
-    assert np.isnan(records["dci.I"]["low"])
+    assert np.isnan(records["dci.D"]["low"])
+    assert records["gtc"]["high"] <= 1
     without = score_records(features, mobile, metrics=["gtc"], intervals=False)["gtc"]
     assert np.isnan(without["low"])
     assert without["value"] == records["gtc"]["value"]
@@ -150,6 +156,50 @@ def test_too_few_rows_and_unknown_metrics_are_refused(truth, tmp_path):
     few = worlds.write(tmp_path / "few", worlds.simulate(5, 6, size=48))
     with pytest.raises(DataError, match="too few"):
         score(srl.pretrain("ground_truth", few), few)
+
+
+def refuses(states, factors):
+    raise DataError("these data hold no lava.")
+
+
+def refuses_the_truth(states, factors):
+    if states is factors:
+        raise DataError("the truth is too simple.")
+    return 0.5
+
+
+@pytest.mark.parametrize("asked", [None, ("lava", "gtc")])
+def test_a_metric_that_the_data_do_not_allow_is_nan_with_its_reason_and_the_others_go_on(
+    truth, mobile, monkeypatch, tmp_path, asked
+):
+    """By name or by default; its bounds are not tried, and a bound that fails leaves the value."""
+    kept = {name: METRICS._entries[name] for name in ("gtc", "mig")}
+    extra = {"lava": refuses, "plain": refuses_the_truth}
+    for name, function in extra.items():
+        kept[name] = (Metric(name, function, "higher", (0.0, 1.0)), f"tests.{name}")
+    monkeypatch.setattr(METRICS, "_entries", kept)
+    records = score_records(truth, mobile, metrics=asked)
+    assert np.isnan([records["lava"][key] for key in ("value", "low", "ceiling", "floor", "noise", "normalised")]).all()
+    assert records["lava"]["error"] == "lava cannot be computed: these data hold no lava."
+    assert records["lava"]["error"] in records["lava"]["warnings"]
+    assert records["gtc"]["value"] == pytest.approx(1.0)
+    assert records["gtc"]["error"] == ""
+    if asked is None:
+        assert records["plain"]["value"] == records["plain"]["floor"] == 0.5
+        assert np.isnan(records["plain"]["ceiling"])
+        assert "the ceiling of plain cannot be computed: the truth is too simple." in records["plain"]["warnings"]
+    save_scores(records, tmp_path)
+    stored = json.loads((tmp_path / "scores.json").read_text())["lava"]
+    assert stored["value"] is None
+    assert "no lava" in stored["error"]
+
+
+def test_states_that_are_not_finite_end_the_table(truth, mobile, monkeypatch):
+    broken = truth.encode(mobile.factors)
+    broken[7, 1] = np.nan
+    monkeypatch.setattr(truth, "encode", lambda _: broken)
+    with pytest.raises(DataError, match=r"states hold NaN .* dims \[1\] and rows \[7\]"):
+        score_records(truth, mobile, metrics=["gtc"])
 
 
 def test_a_metric_of_a_plug_in_gets_what_it_needs(truth, mobile, monkeypatch):

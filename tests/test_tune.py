@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 import srl_bench.trials
 from srl_bench.algorithms import ALGORITHMS, accepted_hyperparameters, hyperparameters, search_ranges
 from srl_bench.config import RLConfig, TrainConfig
-from srl_bench.errors import ConfigError, TrainingError, UnknownNameError
+from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from srl_bench.method import resolve
-from srl_bench.registry import METHODS
+from srl_bench.registry import METHODS, METRICS, Metric
 from srl_bench.report.explain import explain
 from srl_bench.report.tuning import write_search
 from srl_bench.space import candidate, check_space, default_space, first_trial, present_values
@@ -82,13 +82,13 @@ def test_a_search_in_parts_is_the_search_at_once(quick):
 
 
 def test_a_trial_reads_training_and_validation_episodes_only(search, many, monkeypatch):
-    asked, original = [], srl_bench.trials.score
+    asked, original = [], srl_bench.trials.score_records
 
     def spy(encoder, view, **options):
         asked.append(view)
         return original(encoder, view, **options)
 
-    monkeypatch.setattr(srl_bench.trials, "score", spy)
+    monkeypatch.setattr(srl_bench.trials, "score_records", spy)
     search(1)
     (view,) = asked
     assert set(view.episode_ids[view.split >= 0]).isdisjoint(many.info["split"]["test"])
@@ -135,6 +135,15 @@ def test_processes_share_a_search_through_a_data_base(quick, tmp_path):
     for wrong in ("nonsense", "postgresqll://host/name", "redis://host"):
         with pytest.raises(ConfigError, match=r"sqlite:///trials\.db"):
             quick(1, storage=wrong, out=f"x{wrong[:4]}")
+
+
+def test_a_metric_that_the_data_do_not_allow_ends_the_search(search, monkeypatch):
+    def refuses(states, factors):
+        raise DataError("these data hold no lava.")
+
+    monkeypatch.setitem(METRICS._entries, "lava", (Metric("lava", refuses, "higher", (0.0, 1.0)), "tests.lava"))
+    with pytest.raises(DataError, match=r"lava cannot be computed: these data hold no lava\. Tune by another metric"):
+        search(2, objective="lava")
 
 
 def test_another_search_in_the_folder_is_refused(search):

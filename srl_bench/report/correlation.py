@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,15 +11,19 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from rich.table import Table
 
 from srl_bench.correlate import ALL
+from srl_bench.errors import UnknownNameError
+from srl_bench.method import as_objective, resolve
 from srl_bench.rank_correlation import Encoders, noise_ceiling
 from srl_bench.registry import METRICS
 from srl_bench.report.figures import save_figure
 from srl_bench.report.terminal import print_table
 
 SHOWN = 8
+LEARNED_FROM = {"action": "actions", "reward": "rewards", "factors": "factors"}
 
 
 def print_correlations(table: pd.DataFrame) -> None:
@@ -83,21 +88,46 @@ def correlation_intervals(table: pd.DataFrame, reliability: float = float("nan")
     return figure
 
 
+def family(method: str) -> str:
+    """Return what an encoder learned from, by its method's objective, such as "images, actions".
+
+    "ground truth" and "untrained" are references; the method of a plug-in that is not loaded is "unknown".
+    """
+    try:
+        known = resolve(method)
+    except UnknownNameError:
+        return "unknown"
+    objective = as_objective(known, state_dim=1_000_000)
+    if known.observation == "state":
+        return "ground truth"
+    if objective is None:
+        return "untrained"
+    return ", ".join(["images", *(word for need, word in LEARNED_FROM.items() if need in objective.needs)])
+
+
 def encoder_scatter(groups: Sequence[Encoders], table: pd.DataFrame) -> Figure:
-    """Draw the return over each of the leading metrics, a dot per encoder, a colour per environment."""
+    """Draw the return over each of the leading metrics: a dot per encoder, a colour per family, a marker per world."""
     leading = list(table.loc[(table["environment"] == ALL) & table["spearman"].notna(), "metric"])[:SHOWN]
     n_rows = -(-len(leading) // 4)
     figure, axes = plt.subplots(n_rows, 4, figsize=(9.0, 2.3 * n_rows), squeeze=False, sharey=True)
+    families = {str(method): family(str(method)) for group in groups for method in np.unique(group.configurations)}
+    names = sorted(set(families.values()))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    markers = dict(zip((group.environment for group in groups), cycle("os^Dv<>P*X"), strict=False))
     for axis, name in zip(axes.flat, leading, strict=False):
         sign = -1 if METRICS[name.split(".")[0]].better == "lower" else 1
         for group in groups:
-            axis.scatter(sign * group.metrics[:, group.names.index(name)], group.outcome, s=10, label=group.environment)
+            values = sign * group.metrics[:, group.names.index(name)]
+            shown = [colours[families[str(method)]] for method in group.configurations]
+            axis.scatter(values, group.outcome, s=12, c=shown, marker=markers[group.environment])
         axis.set(xlabel=f"{name} {'↓' if sign < 0 else '↑'}")
     for axis in axes.flat[len(leading) :]:
         axis.set_axis_off()
     for row in axes:
         row[0].set_ylabel("return")
-    if len(groups) > 1:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, bbox_to_anchor=(0.5, -0.1))
+    worlds = markers if len(groups) > 1 else {}
+    handles = [Line2D([], [], linestyle="", marker="o", color=colours[name], label=name) for name in names]
+    handles += [Line2D([], [], linestyle="", marker=worlds[name], color="0.4", label=name) for name in worlds]
+    figure.legend(handles=handles, loc="upper center", ncols=4, bbox_to_anchor=(0.5, 0.0), title="learned from")
     figure.tight_layout()
     return figure

@@ -24,19 +24,13 @@ from srl_bench.metrics import (
     udr,
 )
 from srl_bench.metrics.attributes import one_versus_rest_auc, sap_discrete
+from srl_bench.metrics.batches import draw_batches, draw_pairs, make_pool
 from srl_bench.metrics.capacity import explicitness_from_curve
 from srl_bench.metrics.disentanglement import dci_from_importance
 from srl_bench.metrics.importance import importance
 from srl_bench.metrics.interventions import paired_interventions
 from srl_bench.metrics.neighbour_information import modularity_and_compactness, nearest_information
-from srl_bench.metrics.sampling import (
-    beta_vae_from_labels,
-    draw_batches,
-    draw_pairs,
-    factor_vae_from_labels,
-    majority_accuracy,
-    make_pool,
-)
+from srl_bench.metrics.sampling import beta_vae_from_labels, factor_vae_from_labels, majority_accuracy
 from srl_bench.metrics.unsupervised import udr_pair
 
 FEW = {"train_votes": 1_500, "test_votes": 1_000}

@@ -201,6 +201,13 @@ def test_published_correlation_counts_other_factors():
     assert gtc(factors, factors, gtc_published=True)["mean"] == pytest.approx(1)
 
 
+def test_only_task_factors_count_in_the_mean_if_roles_are_given():
+    states, factors = mixed(0)
+    found = gtc(states, factors, roles=["task", "distractor", "task"])
+    assert found["mean"] == pytest.approx((found["factor_0"] + found["factor_2"]) / 2)
+    assert gtc(states, factors)["mean"] == pytest.approx(np.mean([found[f"factor_{k}"] for k in range(3)]))
+
+
 def test_an_angle_is_followed_by_its_sine_and_cosine():
     angle = random(0).uniform(-np.pi, np.pi, (2000, 1))
     circle = np.hstack([np.cos(angle), np.sin(angle)])

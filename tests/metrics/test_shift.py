@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srl_bench.errors import DataError
-from srl_bench.metrics import paired_ratio, proxy_a_distance, retrieval, ridge_r2, shifted_ridge_r2
+from srl_bench.metrics import (
+    paired_ratio,
+    proxy_a_distance,
+    retrieval,
+    retrieval_error,
+    ridge_r2,
+    shifted_ridge_r2,
+)
 
 random = np.random.default_rng(0)
 FACTORS = random.normal(size=(900, 2))
@@ -27,6 +34,18 @@ def test_an_independent_redraw_is_as_far_as_another_state():
     redraw = np.random.default_rng(1).permutation(STATES)
     assert paired_ratio(STATES, shifted_states=redraw) == pytest.approx(1, abs=0.05)
     assert retrieval(STATES, shifted_states=redraw, split=SPLIT) < 0.02
+
+
+def test_the_error_of_retrieval_is_a_distance_in_the_world():
+    """One row takes the code of the next, all others keep their own; then the median row is moved to the other end."""
+    line, still = np.arange(9.0)[:, None], np.arange(9.0)[:, None]
+    still[3] = 4
+    assert retrieval(line, shifted_states=still) == pytest.approx(8 / 9)
+    assert retrieval_error(line, line, shifted_states=still) == 0
+    reverse = retrieval_error(line, line, shifted_states=line[::-1])
+    assert reverse == pytest.approx(np.median(np.abs(2 * line - 8)) / line.std())
+    with pytest.warns(UserWarning, match="retrieval_error is undefined: the representation is constant"):
+        assert np.isnan(retrieval_error(np.ones((9, 2)), line, shifted_states=np.ones((9, 2))))
 
 
 def test_an_offset_is_seen_by_the_classifier_and_breaks_the_probe():
