@@ -22,9 +22,10 @@ from srl_bench.registry import method
 class DenoisingAutoencoder(Method):
     """Options: the `corruption`, "rectangle", "noise" or "dropout", and its `amount` (0: the usual one)."""
 
-    corruption: str = "rectangle"
+    corruption: str = "dropout"
     amount: float = 0.0
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"corruption": ["rectangle", "noise", "dropout"]}
 
     def objective(self, state_dim: int) -> Loss:

@@ -28,11 +28,12 @@ class E2C(Method):
     It is "local", "global" or "nonlinear".
     """
 
-    weight: float = 0.25
+    weight: float = 2.8
     transition: str = "local"
     sigma: float = 0.0
     warmup: float = 0.2
 
+    learning_rate: ClassVar[float] = 4e-4
     search: ClassVar[dict[str, Any]] = {"weight": (0.1, 3.0), "transition": ["local", "global", "nonlinear"]}
 
     def objective(self, state_dim: int) -> Objective:

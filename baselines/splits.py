@@ -34,6 +34,7 @@ class Splits(Method):
     inverse_weight: float = 2.0
     mask: str = "zero"
 
+    learning_rate: ClassVar[float] = 1.3e-3
     search: ClassVar[dict[str, Any]] = {"reward_weight": (0.3, 3.0), "inverse_weight": (0.5, 10.0)}
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 import srl_bench as srl
 from srl_bench.benchmark import Cell, check_names, run_cell
-from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig, load_suite
+from srl_bench.config import SUITES, RecordConfig, RLConfig, Suite, TrainConfig, load_suite
 from srl_bench.errors import ConfigError, SrlBenchError, UnknownNameError
 from srl_bench.provenance import _source_digest, code_version
 from srl_bench.results import load_results, notes
@@ -184,9 +184,12 @@ def test_wrong_names_are_found_before_anything_runs(change, named, tmp_path):
     assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_built_in_suites_are_valid():
-    suite = load_suite("quick")
-    assert len(suite.methods) >= 8
+@pytest.mark.parametrize("name", [file.stem for file in SUITES.glob("*.yaml")])
+def test_built_in_suites_are_valid(name):
+    suite = load_suite(name)
+    assert suite.name == name
+    assert "ground_truth" in suite.methods
+    assert "random" in suite.methods
     check_names(suite)
 
 

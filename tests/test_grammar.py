@@ -125,7 +125,7 @@ def test_camel_case_names_the_same_loss():
     ("text", "expanded"),
     [
         ("autoencoder", "reconstruction"),
-        ("vae", "reconstruction(likelihood='gaussian') + warmup(1.0, 0.2)*kl"),
+        ("vae(beta=1.0)", "reconstruction(likelihood='gaussian') + warmup(1.0, 0.2)*kl"),
         ("vae(beta=4)[:3]", "reconstruction(likelihood='gaussian')[:3] + warmup(4.0, 0.2)*kl[:3]"),
         ("2*autoencoder[:12] + inverse", "2*reconstruction[:12] + inverse"),
         ("0.5*splits", "0.5*reconstruction[:12] + 0.5*reward[12:14] + inverse[14:16]"),

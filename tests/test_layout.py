@@ -23,6 +23,7 @@ FLOORS = {
     "provenance": 0,
     "nets": 1,
     "integrity": 0,
+    "description": 0,
     "rollouts": 1,
     "writer": 1,
     "archive": 1,
@@ -66,11 +67,13 @@ FLOORS = {
     "tune": 4,
     "benchmark": 5,
     "launch": 5,
+    "status": 5,
     "report": 5,
     "cli": 6,
     "cli_data": 6,
     "cli_results": 6,
     "cli_agents": 6,
+    "cli_suites": 6,
 }
 AGENTS = ("agents", "algorithms", "checkpoints", "curiosity", "segments", "sources", "tracking", "acting")
 # Third-party packages that only some rooms may import.
@@ -81,7 +84,7 @@ HOMES = {
     "seaborn": {"report"},
     "matplotlib": {"report"},
     "plotly": {"report"},
-    "tyro": {"cli", "cli_data", "cli_results", "cli_agents"},
+    "tyro": {"cli", "cli_data", "cli_results", "cli_agents", "cli_suites"},
     "dask": {"launch"},
     "wandb": {"tracking"},
     "optuna": {"tune", "trials", "space"},

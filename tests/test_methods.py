@@ -32,6 +32,7 @@ NAMES = sorted(METHODS)
 TRAINED = [name for name in NAMES if resolve(name).objective(8) is not None]
 CLOSED_FORM = [name for name in NAMES if name not in TRAINED]
 DIM = 8
+LINEAR_FORWARD = "forward(weight=1.0, kind='linear')"
 
 
 def trainer_of(text, rollouts, *, seed=0, **options):
@@ -198,7 +199,7 @@ def test_supervised_is_told_the_answer(on_512_samples, blobs):
         assert abs(np.corrcoef(result.states[:, i], blobs.factors[:, i])[0, 1]) > 0.7
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "forward", "vae", "e2c"])
+@pytest.mark.parametrize("name", ["autoencoder", LINEAR_FORWARD, "vae", "e2c"])
 def test_reconstruction_finds_what_moves(on_512_samples, name):
     """Measured: the decoded image explains 78 % (forward) to 97 % of the pixels' variance, the rest guess none.
 
@@ -245,7 +246,7 @@ def test_terms_that_collapse_alone_do(blobs, text):
 
 def test_reconstruction_keeps_the_forward_model_from_collapsing(on_512_samples):
     """Measured: the deviation grows 50 to 100 times, the error of the next state is .02 to .03."""
-    result = on_512_samples("forward")
+    result = on_512_samples(LINEAR_FORWARD)
     assert result.states.std(0).mean() > 3 * result.initial.std(0).mean()
     assert result.last["forward"] < 0.1
 
@@ -267,12 +268,12 @@ def test_variability_keeps_slowness_from_collapsing(on_512_samples):
 def test_beta_vae_is_the_vae_with_another_beta():
     plain = "beta_vae(beta={}, capacity=0.0)"
     assert resolve(plain.format(4.0)).objective(8) == resolve("vae(beta=4.0)").objective(8)
-    assert resolve(plain.format(1.0)).objective(8) == resolve("vae").objective(8)
+    assert resolve(plain.format(1.0)).objective(8) == resolve("vae(beta=1.0)").objective(8)
 
 
 def test_a_larger_beta_leaves_less_divergence(on_512_samples):
     """Measured: 40 nats at beta 4, 102 at beta 1."""
-    assert on_512_samples("vae(beta=4.0)").last["kl"] < on_512_samples("vae").last["kl"]
+    assert on_512_samples("vae(beta=4.0)").last["kl"] < on_512_samples("vae(beta=1.0)").last["kl"]
 
 
 def test_reward_prior_correlates_the_state_with_the_reward(on_512_samples, blobs):
@@ -304,7 +305,7 @@ def test_joint_models_find_the_agent(on_512_samples, name):
 def test_icm_weighs_inverse_and_forward_model():
     """By hand, from the paper's equation; detached, the encoder hears the inverse model only."""
     forward = "forward(kind='mlp', norm='gaussian', residual=False)"
-    assert str(resolve("icm").objective(8)) == f"0.8*inverse + 0.2*{forward}"
+    assert str(resolve("icm(beta=0.2)").objective(8)) == f"0.8*inverse + 0.2*{forward}"
     detached = str(resolve("icm(detach=True)").objective(8))
     assert "source='detach'" in detached
     assert "target='detach'" in detached

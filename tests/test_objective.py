@@ -386,7 +386,7 @@ def test_a_loss_without_forward_says_so(make_batch):
             r" + 4\,D_\mathrm{KL}\left[q(s_t \mid o_t)\,\Vert\,\mathcal{N}(0, I)\right]",
         ),
         (
-            "e2c",
+            "e2c(weight=0.25)",
             "reconstruction(likelihood='gaussian') + next_reconstruction(likelihood='gaussian')"
             " + warmup(1.0, 0.2)*kl + 0.25*e2c_transition",
             r"\mathcal{L} = \mathbb{E}\,\ell\left(g(s_t),\, o_t\right)"
@@ -425,8 +425,8 @@ def test_everything_that_spells_a_method_resolves_to_it(method):
 
 
 def test_a_name_resolves_to_the_method_and_not_to_the_loss():
-    assert type(resolve("inverse(kind='linear')")).__name__ == "Inverse"
-    assert str(resolve("inverse(kind='linear')")) == "inverse(kind='linear')"
+    assert type(resolve("inverse(kind='mlp')")).__name__ == "Inverse"
+    assert str(resolve("inverse(kind='mlp')")) == "inverse(kind='mlp')"
 
 
 @pytest.mark.parametrize("wrong", [3, None, Inverse, ["vae"]])

@@ -59,7 +59,8 @@ def quick(monkeypatch, tmp_path, many):
 
 def test_a_search_begins_with_the_defaults_and_stays_in_its_ranges(search, tmp_path):
     table = search(3)
-    assert table.loc[0, ["weight", "kind"]].tolist() == [1.0, "linear"]
+    method = resolve("forward")
+    assert table.loc[0, ["weight", "kind"]].tolist() == [method.weight, method.kind]
     assert table["weight"].between(0.1, 10).all()
     assert set(table["kind"]) <= {"linear", "mlp"}
     assert set(table["state"]) == {"complete"}
@@ -120,7 +121,8 @@ def test_an_interrupted_trial_does_not_count(quick, monkeypatch, many, tmp_path)
         tune("forward", [many], tmp_path / "search", trials=3, search=SPACE, config=CONFIG)
     table = quick(3)
     assert table["state"].tolist() == ["failed", "complete", "complete", "complete"]
-    assert table.loc[1, ["weight", "kind"]].tolist() == [1.0, "linear"]
+    method = resolve("forward")
+    assert table.loc[1, ["weight", "kind"]].tolist() == [method.weight, method.kind]
 
 
 def test_processes_share_a_search_through_a_data_base(quick, tmp_path):
