@@ -145,7 +145,7 @@ def status(run: Positional[Path]) -> None:
     print(", ".join(f"{counts[name]} {name}" for name in ("done", "running", "waiting", "failed")))
     for cell in states:
         if cell.error:
-            print(f"failed: {cell.environment} {cell.method} seed {cell.seed}: {cell.error}")
+            print(f"failed: {cell.environment} {cell.method} seed {cell.seed}: {cell.error.strip().splitlines()[-1]}")
 
 
 def plan(suite: Positional[str] = "quick", jobs: int = 1, root: Path = Path("runs"), plugin: Plugins = ()) -> None:

@@ -21,14 +21,38 @@ OUTCOMES = {"pretrain": "encoder/config.json", "score": "scores.json", "rl": "rl
 
 @dataclass(frozen=True)
 class CellState:
-    """Where a cell stands: done, failed, running or waiting, and at which stage."""
+    """Where a cell stands.
 
-    environment: str
-    method: str
-    seed: int
+    Attributes:
+        folder: where it lies.
+        about: the content of `cell.json`, empty if the cell was never started.
+        state: "done", "failed", "running" or "waiting".
+        stage: the one that is not there yet, "" if all are.
+        error: the traceback of a failed one.
+        seconds: what the stages took that are there.
+    """
+
+    folder: Path
+    about: dict[str, Any]
     state: str
     stage: str
     error: str
+    seconds: dict[str, float]
+
+    @property
+    def environment(self) -> str:
+        """The environment's Gymnasium id; as far as the folder's name tells it, if the cell was never started."""
+        return self.about.get("environment", self.folder.name.split("__")[0])
+
+    @property
+    def method(self) -> str:
+        """The method as the suite spells it; as far as the folder's name tells it, if the cell was never started."""
+        return self.about.get("method", self.folder.name.split("__")[1])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.folder.name.split("__")[2])
 
 
 def cell_states(run: str | Path) -> list[CellState]:
@@ -41,14 +65,13 @@ def cell_states(run: str | Path) -> list[CellState]:
 
 
 def _cell_state(path: Path) -> CellState:
-    environment, method, seed = path.name.split("__")[:3]
-    if (path / "cell.json").exists():
-        about = json.loads((path / "cell.json").read_text())
-        environment, method = about["environment"], about["method"]
+    about, seconds = (
+        json.loads((path / name).read_text()) if (path / name).exists() else {} for name in ("cell.json", "stages.json")
+    )
     state = _state(path)
     stage = "" if state == "done" else next((name for name in STAGES if not (path / OUTCOMES[name]).exists()), "")
-    error = (path / "error.txt").read_text().strip().splitlines()[-1] if state == "failed" else ""
-    return CellState(environment, method, int(seed), state, stage, error)
+    error = (path / "error.txt").read_text() if state == "failed" else ""
+    return CellState(path, about, state, stage, error, seconds)
 
 
 def _state(path: Path) -> str:

@@ -29,12 +29,14 @@ def write(run, rollouts, *, seeds=SEEDS):
     """Write a suite of `RIDGE`'s methods and one that failed; the first seed has encoders."""
     config = TrainConfig(latent_dim=3, steps=4, validate_every=2)
     names = [_cell(run, rollouts, method, seed, config) for method in RIDGE for seed in range(seeds)]
-    failed = run / "failed__0123456789ab"
+    failed = run / "blobs__failed__0__0123456789ab"
     failed.mkdir()
     (failed / "cell.json").write_text(json.dumps(_about(rollouts, EVIL, 0, config)))
     (failed / "error.txt").write_text('Traceback:\n  File "x.py"\nValueError: <script>alert(1)</script>\n')
     suite = {"name": "stored", "methods": [*RIDGE, EVIL], "seeds": list(range(seeds))}
-    (run / "suite.json").write_text(json.dumps(provenance(suite=suite, cells=[*names, failed.name, "never_started"])))
+    (run / "suite.json").write_text(
+        json.dumps(provenance(suite=suite, cells=[*names, failed.name, "blobs__never__0__started"]))
+    )
     return run
 
 
@@ -59,5 +61,6 @@ def _cell(run, rollouts, method, seed, config):
         for episode in range(EPISODES)
     ]
     (folder / "rl" / "evaluations.csv").write_text("\n".join(["step,episode,return,seconds", *rows]) + "\n")
+    (folder / "stages.json").write_text(json.dumps({"pretrain": 3.0, "score": 4.0, "rl": 20.0}))
     (folder / "done").touch()
     return folder.name

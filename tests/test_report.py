@@ -17,7 +17,7 @@ from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.registry import METHODS
 from srl_bench.report.agents import duels, final_returns
-from srl_bench.report.cells import directions, first_cells, read_cells
+from srl_bench.report.cells import directions, first_cells
 from srl_bench.report.charts import equation
 from srl_bench.report.html import write_report
 from srl_bench.report.sections import encoder_view, explanation, linked, open_scene, paragraphs
@@ -25,6 +25,7 @@ from srl_bench.report.sheet import COLUMNS, Sheet
 from srl_bench.report.states import look, sample, states_of
 from srl_bench.report.tables import comparison, is_reference, metric_groups
 from srl_bench.results import load_results, write_tables
+from srl_bench.status import cell_states
 
 ENVIRONMENT = "tests/Blobs-v0"
 
@@ -51,7 +52,7 @@ def view(run, blobs):
 def table(run, group="headline"):
     results = load_results(run)
     metrics = metric_groups(results, ENVIRONMENT)[group]
-    return comparison(results, ENVIRONMENT, metrics, directions(read_cells(run)))
+    return comparison(results, ENVIRONMENT, metrics, directions(cell_states(run)))
 
 
 def entries(found):
@@ -181,13 +182,11 @@ def test_agents_are_compared_on_final_returns(run):
 
 
 def test_cells_tell_their_state_and_time(run):
-    cells = read_cells(run)
-    assert [cell.state for cell in cells[-2:]] == ["failed", "not started"]
-    assert cells[0].state == "finished"
-    assert cells[0].seconds["scores"] == 4.0  # two metrics of two seconds, one of which has values per factor
-    assert cells[0].seconds["agent"] == 20.0
-    assert cells[0].seconds["encoder"] > 0
-    assert {cell.about["seed"] for cell in first_cells(cells).values()} == {0}
+    cells = cell_states(run)
+    assert [cell.state for cell in cells[-2:]] == ["failed", "waiting"]
+    assert cells[0].state == "done"
+    assert cells[0].seconds == {"pretrain": 3.0, "score": 4.0, "rl": 20.0}
+    assert {cell.seed for cell in first_cells(cells).values()} == {0}
 
 
 class Loads(HTMLParser):
@@ -253,7 +252,7 @@ def test_few_seeds_and_no_data_are_told(tmp_path, blobs):
 
 
 def test_another_data_set_in_the_same_place_is_noticed(run):
-    cells = read_cells(run)
+    cells = cell_states(run)
     cells[0].about["data_hash"] = "0" * 64
     scene = open_scene(0, ENVIRONMENT, cells)
     assert "now holds another data set" in scene.problem
@@ -261,7 +260,7 @@ def test_another_data_set_in_the_same_place_is_noticed(run):
 
 
 def test_a_method_whose_plug_in_is_missing_is_known_by_its_encoder(run):
-    cell = first_cells(read_cells(run))[ENVIRONMENT, "autoencoder"]
+    cell = first_cells(cell_states(run))[ENVIRONMENT, "autoencoder"]
     found = explanation("my_plug_in + autoencoder", cell, 4)
     assert "--plugin" in found["problem"]
     assert found["facts"] == {"Objective": "reconstruction"}

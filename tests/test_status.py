@@ -55,7 +55,9 @@ def test_states(cells, tmp_path):
     assert [(cell.method, cell.seed) for cell in states] == [(cell.method, cell.seed) for cell in cells]
     assert [cell.state for cell in states] == ["done", "failed", "running", "waiting", "waiting", "waiting"]
     assert [cell.stage for cell in states[:2]] == ["", "score"]
-    assert states[1].error == "ValueError: by hand"
+    assert states[1].error == "Traceback\nValueError: by hand"
+    assert states[0].seconds == {"pretrain": 20.0, "score": 5.0, "rl": 60.0}
+    assert states[3].about == {}
     assert cell_states(tmp_path / "tiny")[2].state == "waiting"
 
 

@@ -13,12 +13,13 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from srl_bench.benchmark import STAGES
 from srl_bench.correlate import ALL, correlation_table, encoders_of
 from srl_bench.device import cpu_threads
 from srl_bench.errors import ConfigError, SrlBenchError
 from srl_bench.rank_correlation import noise_ceiling
 from srl_bench.report.agents import duels, enough, final_returns
-from srl_bench.report.cells import STAGES, CellRecord, directions, first_cells, read_cells
+from srl_bench.report.cells import directions, first_cells
 from srl_bench.report.charts import page_style, profiles, svg
 from srl_bench.report.correlation import correlation_intervals, encoder_scatter
 from srl_bench.report.figures import learning_curves, line_styles
@@ -27,6 +28,7 @@ from srl_bench.report.sheet import COLUMNS
 from srl_bench.report.tables import TRACKS, Comparison, comparison, is_reference, metric_groups
 from srl_bench.results import load_results, notes
 from srl_bench.statistics import MIN_SEEDS
+from srl_bench.status import CellState, cell_states
 
 PAGE = Path(__file__).parent / "page"
 PICTURE_BYTES = 4_500_000
@@ -49,7 +51,7 @@ def write_report(run: Path, out: Path) -> Path:
     if out.suffix != ".html":
         raise ConfigError(f"a report is written as .html, not as {out.name!r}.")
     results = load_results(run)
-    cells = read_cells(run)
+    cells = cell_states(run)
     # States of a few frames: a second thread costs more than it brings.
     with page_style(), cpu_threads(1):
         content = _content(run, results, cells)
@@ -71,7 +73,7 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
-def _content(run: Path, results: pd.DataFrame, cells: list[CellRecord]) -> dict[str, Any]:
+def _content(run: Path, results: pd.DataFrame, cells: list[CellState]) -> dict[str, Any]:
     suite = json.loads((run / "suite.json").read_text())
     names = list(dict.fromkeys(results["environment"]))
     scenes = [open_scene(index, name, cells) for index, name in enumerate(names)]
@@ -138,7 +140,7 @@ def _agents(results: pd.DataFrame, name: str) -> dict[str, Any] | None:
     }
 
 
-def _methods(results: pd.DataFrame, cells: list[CellRecord], scenes: list[Scene]) -> list[dict[str, Any]]:
+def _methods(results: pd.DataFrame, cells: list[CellState], scenes: list[Scene]) -> list[dict[str, Any]]:
     first = first_cells(cells)
     sections = []
     for index, method in enumerate(dict.fromkeys(results["method"])):

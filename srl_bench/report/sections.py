@@ -15,12 +15,12 @@ from srl_bench.config import RAW_PIXELS, TrainConfig, options
 from srl_bench.encoder import Encoder, load_encoder
 from srl_bench.errors import SrlBenchError, UnknownNameError
 from srl_bench.factors import Factor
-from srl_bench.report.cells import CellRecord
 from srl_bench.report.charts import equation, loss_curves
 from srl_bench.report.explain import facts
 from srl_bench.report.sheet import Sheet
 from srl_bench.report.states import Sample, look, sample
 from srl_bench.rollouts import Rollouts, open_rollouts
+from srl_bench.status import CellState
 
 GALLERY = 8
 
@@ -57,7 +57,7 @@ class Frame:
     title: str
 
 
-def open_scene(index: int, environment: str, cells: Sequence[CellRecord]) -> Scene:
+def open_scene(index: int, environment: str, cells: Sequence[CellState]) -> Scene:
     """Open the data set that the cells of an environment read, if it is still there and still the same."""
     about = next(cell.about for cell in cells if cell.environment == environment)
     try:
@@ -113,7 +113,7 @@ def plot_data(scene: Scene) -> dict[str, Any] | None:
     }
 
 
-def encoder_view(scene: Scene, cell: CellRecord) -> dict[str, Any]:
+def encoder_view(scene: Scene, cell: CellState) -> dict[str, Any]:
     """Return what is shown of a cell's encoder: points, neighbours and walks, or the "problem" why there is nothing."""
     if scene.chosen is None:
         return {"problem": scene.problem}
@@ -140,13 +140,13 @@ def encoder_view(scene: Scene, cell: CellRecord) -> dict[str, Any]:
     }
 
 
-def training_curves(cells: Sequence[CellRecord]) -> list[tuple[str, Markup]]:
+def training_curves(cells: Sequence[CellState]) -> list[tuple[str, Markup]]:
     """Return name and figure of each loss term of the cells of one environment and method; none if nothing trained."""
     logs = {cell.about["seed"]: cell.folder / "train.csv" for cell in cells}
     return loss_curves({seed: pd.read_csv(log) for seed, log in logs.items() if log.is_file()})
 
 
-def explanation(method: str, cell: CellRecord, n_factors: int) -> dict[str, Any]:
+def explanation(method: str, cell: CellState, n_factors: int) -> dict[str, Any]:
     """Return what is known of a method: paragraphs about it, its equation, facts by title, and what is not known why.
 
     Where a plug-in is missing, objective and equation are those that a trained encoder carries.
