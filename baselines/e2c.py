@@ -34,7 +34,7 @@ class E2C(Method):
     warmup: float = 0.2
 
     learning_rate: ClassVar[float] = 4e-4
-    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 3.0), "transition": ["local", "global", "nonlinear"]}
+    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "transition": ["local", "global", "nonlinear"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the four terms; the two reconstructions share a decoder, the last two terms a transition."""

@@ -31,7 +31,7 @@ class Forward(Method):
     target: str = "gradient"
 
     learning_rate: ClassVar[float] = 8e-4
-    search: ClassVar[dict[str, Any]] = {"weight": (0.1, 10.0), "kind": ["linear", "mlp"]}
+    search: ClassVar[dict[str, Any]] = {"weight": (0.01, 10.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction plus forward prediction."""

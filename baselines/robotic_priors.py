@@ -35,7 +35,7 @@ class RoboticPriors(Method):
         "temporal": (0.1, 3.0),
         "causal": (0.3, 10.0),
         "proportional": (0.5, 10.0),
-        "repeatable": (0.5, 10.0),
+        "repeatable": (0.1, 10.0),
     }
 
     def objective(self, state_dim: int) -> Objective:

@@ -28,7 +28,7 @@ class VAE(Method):
     warmup: float = 0.2
 
     learning_rate: ClassVar[float] = 4e-4
-    search: ClassVar[dict[str, Any]] = {"beta": (0.1, 10.0)}
+    search: ClassVar[dict[str, Any]] = {"beta": (0.01, 10.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return the negative evidence lower bound."""

@@ -25,7 +25,7 @@ class Variability(Method):
     weight: float = 27.0
 
     learning_rate: ClassVar[float] = 5e-4
-    search: ClassVar[dict[str, Any]] = {"weight": (0.3, 30.0)}
+    search: ClassVar[dict[str, Any]] = {"weight": (0.3, 100.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return slowness plus variability."""

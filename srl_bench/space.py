@@ -22,7 +22,7 @@ from srl_bench.objective import Objective, Warmup
 Choice = tuple[float, float] | Sequence[Any]
 """(low, high) of a number that is searched on a logarithmic scale, or the list of the values to try."""
 WEIGHT, AGENT = "weight.", "rl."
-LEARNING_RATE = (3e-4, 3e-3)
+LEARNING_RATE = (1e-4, 3e-3)
 WEIGHT_FACTOR = 10.0
 
 

@@ -227,7 +227,7 @@ def test_every_section_is_there(page):
     # five queries and walks of three components (the ground truth has four factors), and the gallery
     assert found.classes.count("frame") == 3 * (5 * 7 + 3 * 7) + 8
     assert found.classes.count("query") == 3 * 5
-    for text in ("Performance profiles", "Hinton &amp; Salakhutdinov 2006", "not started", "agent_x"):
+    for text in ("Performance profiles", "Hinton &amp; Salakhutdinov 2006", "waiting", "agent_x"):
         assert text in page
 
 
