@@ -13,6 +13,7 @@ from srl_bench.rank_correlation import (
     Encoders,
     Kind,
     bootstrap,
+    clear_accuracy,
     combine,
     correlations,
     family_wise_p,
@@ -107,7 +108,8 @@ def correlation_table(
         A row per environment and metric, and rows of the environment "all", sorted by spearman: the interval is a
         Fisher interval in an environment, a bootstrap interval over all. p is corrected for the number of metrics,
         best the probability that no other metric predicts better, regret the cost of choosing by the metric,
-        accuracy the share of pairs of encoders put in the right order. within is Spearman's rho among seeds of a
+        accuracy the share of pairs of encoders put in the right order, and clear_accuracy that of the pairs of
+        configurations whose intervals of the return do not overlap. within is Spearman's rho among seeds of a
         configuration, which tells whether the metric finds the good seed, between that of configurations' means.
         partial is Spearman's rho at equal numbers of active dimensions, where these were scored; without_low and
         without_high are its extremes when any one configuration is left out.
@@ -122,7 +124,8 @@ def correlation_table(
         if SIZE in group.names:
             columns["partial"] = partial_correlations(group, group.metrics[:, group.names.index(SIZE)])
         columns["without_low"], columns["without_high"] = without_one([group])
-        columns |= {"accuracy": pairwise_accuracy([group]), "encoders": counts, "within": within, "between": between}
+        columns |= {"accuracy": pairwise_accuracy([group]), "clear_accuracy": clear_accuracy([group])}
+        columns |= {"encoders": counts, "within": within, "between": between}
         rows.append(pd.DataFrame({"environment": group.environment, "metric": group.names, **columns}))
     per_environment = pd.concat(rows)
 
@@ -143,6 +146,7 @@ def correlation_table(
         "best": np.bincount(best, minlength=len(names)) / replicates,
         "regret": mean_of["regret"].to_numpy(),
         "accuracy": pairwise_accuracy(groups),
+        "clear_accuracy": clear_accuracy(groups),
         "encoders": per_environment.groupby("metric")["encoders"].sum().reindex(names).to_numpy(),
         "within": mean_of["within"].to_numpy(),
         "between": mean_of["between"].to_numpy(),

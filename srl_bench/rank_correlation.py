@@ -170,11 +170,34 @@ def top_regret(group: Encoders) -> NDArray:
 
 def pairwise_accuracy(groups: Sequence[Encoders]) -> NDArray:
     """Return (M,) the share of pairs of encoders that a metric orders as the outcome does, its ties one half."""
-    right, total = np.zeros((2, len(groups[0].names)))
+    return _accuracy([(group.metrics, group.outcome, group.outcome) for group in groups])
+
+
+def clear_accuracy(groups: Sequence[Encoders]) -> NDArray:
+    """Return (M,) the same for configurations, over the pairs whose 95 % intervals of the mean return do not overlap.
+
+    The intervals are Student's over the agents of all seeds of a configuration. NaN without such a pair, or where a
+    configuration has fewer than five agents.
+    """
+    means = []
     for group in groups:
-        i, j = np.triu_indices(len(group.metrics), 1)
-        gap = np.sign(group.outcome[i] - group.outcome[j])[:, None]
-        agreement = _signs(group.metrics[i], group.metrics[j]) * gap
+        parts = [group.configurations == name for name in np.unique(group.configurations)]
+        returns = [group.returns[rows].ravel() for rows in parts]
+        if min(map(len, returns)) < MIN_SEEDS:
+            return np.full(len(groups[0].names), np.nan)
+        middle = np.array([values.mean() for values in returns])
+        half = np.array([stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) for values in returns])
+        means.append((np.stack([group.metrics[rows].mean(axis=0) for rows in parts]), middle - half, middle + half))
+    return _accuracy(means)
+
+
+def _accuracy(samples: Sequence[tuple[NDArray, NDArray, NDArray]]) -> NDArray:
+    """Return (M,) the share of pairs that metrics (C, M) order as outcomes known to lie from low to high (C,)."""
+    right, total = np.zeros((2, samples[0][0].shape[1]))
+    for metrics, low, high in samples:
+        i, j = np.triu_indices(len(metrics), 1)
+        gap = ((low[i] > high[j]).astype(float) - (high[i] < low[j]))[:, None]
+        agreement = _signs(metrics[i], metrics[j]) * gap
         counted = (gap != 0) & ~np.isnan(agreement)
         right += np.where(counted, (agreement + 1) / 2, 0).sum(axis=0)
         total += counted.sum(axis=0)

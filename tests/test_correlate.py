@@ -68,6 +68,18 @@ def test_infinite_values_are_the_largest_and_tie():
     assert correlation_table([group], replicates=5, permutations=5)["encoders"].tolist() == [5] * 4
 
 
+def test_pairs_whose_intervals_overlap_do_not_count():
+    """By hand: means 0, 1 and 10, half an interval of 1.96 (2.776 x .7071) each: the first two overlap."""
+    spread = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    returns = np.concatenate([spread, spread + 1, spread + 10])[:, None]
+    names = np.repeat(["a", "b", "c"], 5)
+    metrics = np.repeat([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [3.0, 1.0, np.nan]], 5, axis=0)
+    group = ranks.Encoders("e", ("x", "y", "z"), metrics, returns, names)
+    np.testing.assert_array_equal(ranks.clear_accuracy([group]), [1.0, 0.25, np.nan])
+    few = ranks.Encoders("e", ("x",), metrics[::5, :1], returns[::5], names[::5])
+    assert np.isnan(ranks.clear_accuracy([few])).all()
+
+
 def test_environments_are_never_pooled():
     """A metric that only tells the easy world from the hard one predicts nothing, though pooled it would."""
     random = np.random.default_rng(0)
