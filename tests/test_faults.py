@@ -83,6 +83,7 @@ def kill_again_and_again(suite, kills, tmp_path):
     print(f"{killed} kills, {ended} runs of {len(whole)} files each that ended as the one that was not killed")
 
 
+@pytest.mark.slow
 def test_three_kills(tmp_path):
     suite = replace(REDUCED, methods=("autoencoder", "ground_truth"), metrics=("ridge_r2", "gtc"))
     kill_again_and_again(suite, 3, tmp_path)
