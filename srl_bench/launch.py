@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,8 @@ def run_all(
 
     The arguments have to be plain values: an object of a class from a plug-in file cannot be sent to a worker.
     """
+    # joblib replaces a worker whose memory has grown, which is what holding a data set open looks like
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     waiting = iter(enumerate(items))
     running: dict[int, Item] = {}
 
