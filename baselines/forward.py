@@ -26,11 +26,10 @@ class Forward(Method):
     the encoder ("average").
     """
 
-    weight: float = 0.12
-    kind: str = "mlp"
+    weight: float = 1.0
+    kind: str = "linear"
     target: str = "gradient"
 
-    learning_rate: ClassVar[float] = 8e-4
     search: ClassVar[dict[str, Any]] = {"weight": (0.01, 10.0), "kind": ["linear", "mlp"]}
 
     def objective(self, state_dim: int) -> Objective:
