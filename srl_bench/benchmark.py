@@ -112,11 +112,10 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     resolved = {"suite": asdict(suite), "cells": [path.name for path in paths]}
     (folder / "suite.json").write_text(json.dumps(provenance(**resolved), indent=1))
-    mark = "error.txt" if only_failed else "cell.json"
     todo = [
         cell
         for cell, path in zip(cells, paths, strict=True)
-        if not (path / "done").exists() and (not only_failed or (path / mark).exists())
+        if not (path / "done").exists() and (not only_failed or (path / "error.txt").exists())
     ]
     on_start(cells, todo)
 

@@ -90,12 +90,14 @@ def _run(
 ) -> None:
     """Run the cells of a suite behind a live view, and write its tables and figures."""
     from srl_bench.benchmark import run as run_suite
+    from srl_bench.launch import count_workers
     from srl_bench.report.live import SuiteDisplay
     from srl_bench.report.terminal import publish
     from srl_bench.results import suite_cells
 
     folder = root / suite.name
-    with SuiteDisplay(folder, jobs) as display:
+    at_once = jobs if address is None else max(1, count_workers(address))
+    with SuiteDisplay(folder, at_once) as display:
         run_suite(
             suite,
             jobs=jobs,

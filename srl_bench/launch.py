@@ -14,6 +14,8 @@ from srl_bench.errors import ConfigError
 if TYPE_CHECKING:
     from distributed import Client
 
+WORKER_TIMEOUT = 60.0
+"""Seconds to wait for the first worker of a Dask scheduler."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -80,14 +82,9 @@ def run_on_dask(
     Raises:
         ConfigError: no scheduler answers, or its workers cannot run the items.
     """
-    try:
-        from distributed import Client, KilledWorker, as_completed
-    except ImportError:
-        raise ConfigError("Dask is not installed; run: pip install 'srl-bench[cluster]'.") from None
-    try:
-        client = Client(address)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
+    client = _connect(address)
+    from distributed import KilledWorker, as_completed
+
     with client:
         _check_workers(client, parts)
         last = {}
@@ -104,9 +101,33 @@ def run_on_dask(
             yield result
 
 
+def count_workers(address: str) -> int:
+    """Return how many workers a Dask scheduler has now.
+
+    Raises:
+        ConfigError: no scheduler answers.
+    """
+    with _connect(address) as client:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _connect(address: str) -> Client:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError("Dask is not installed; run: pip install 'srl-bench[cluster]'.") from None
+    try:
+        return Client(address)
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
+
+
 def _check_workers(client: Client, parts: Sequence[tuple[Any, Mapping[str, float]]]) -> None:
     """Raise an error where tasks would disturb each other, or wait for ever."""
-    client.wait_for_workers(1, timeout=60)
+    try:
+        client.wait_for_workers(1, timeout=WORKER_TIMEOUT)
+    except TimeoutError:
+        raise ConfigError(f"the Dask scheduler got no worker within {WORKER_TIMEOUT:.0f} s; start some.") from None
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if any(worker["nthreads"] > 1 for worker in workers.values()):
         raise ConfigError("a Dask worker has several threads; start workers with --nthreads 1, one per core.")

@@ -69,7 +69,8 @@ def _cell_state(path: Path) -> CellState:
         json.loads((path / name).read_text()) if (path / name).exists() else {} for name in ("cell.json", "stages.json")
     )
     state = _state(path)
-    stage = "" if state == "done" else next((name for name in STAGES if not (path / OUTCOMES[name]).exists()), "")
+    own = _stages(about["method"], about.get("rl")) if about else STAGES[:1]
+    stage = "" if state == "done" else next((name for name in own if not (path / OUTCOMES[name]).exists()), "")
     error = (path / "error.txt").read_text() if state == "failed" else ""
     return CellState(path, about, state, stage, error, seconds)
 
@@ -88,7 +89,11 @@ def _state(path: Path) -> str:
 
 def stages_of(cell: Cell) -> list[str]:
     """Return the stages that a cell consists of."""
-    has = {"pretrain": cell.method != RAW_PIXELS, "score": cell.method != RAW_PIXELS, "rl": cell.rl is not None}
+    return _stages(cell.method, cell.rl)
+
+
+def _stages(method: str, rl: Any) -> list[str]:
+    has = {"pretrain": method != RAW_PIXELS, "score": method != RAW_PIXELS, "rl": rl is not None}
     return [stage for stage in STAGES if has[stage]]
 
 

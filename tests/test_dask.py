@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import srl_bench as srl
+from srl_bench import launch
 from srl_bench.config import RecordConfig, Suite, TrainConfig
 from srl_bench.errors import ConfigError
-from srl_bench.launch import run_on_dask
+from srl_bench.launch import count_workers, run_on_dask
 
 SUITE = Suite(
     name="tiny",
@@ -146,6 +147,31 @@ def test_an_item_that_kills_its_workers_is_given_up(cluster):
         kill_or_return, ["a", "killer", "b"], parts=[(1, {}), (2, {})], address=address, killed=lambda item: f"{item}!"
     )
     assert sorted(found, key=str) == [("a", 2, ("a", 1, None)), ("b", 2, ("b", 1, None)), "killer!"]
+
+
+def test_workers_are_counted_and_missed(cluster, monkeypatch):
+    address, (_, *workers) = cluster
+    assert count_workers(address) == 2
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    deadline = time.monotonic() + 30
+    while count_workers(address) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    monkeypatch.setattr(launch, "WORKER_TIMEOUT", 0.5)
+    with pytest.raises(ConfigError, match="no worker within"):
+        list(run_on_dask(kill_or_return, ["a"], parts=[(1, {})], address=address, killed=str))
+
+
+def test_no_scheduler_is_an_error(monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    import dask
+
+    dask.config.refresh()
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        count_workers("tcp://127.0.0.1:9")
+    monkeypatch.undo()
+    dask.config.refresh()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def test_states(cells, tmp_path):
         states = cell_states(tmp_path / "tiny")
     assert [(cell.method, cell.seed) for cell in states] == [(cell.method, cell.seed) for cell in cells]
     assert [cell.state for cell in states] == ["done", "failed", "running", "waiting", "waiting", "waiting"]
-    assert [cell.stage for cell in states[:2]] == ["", "score"]
+    # the third is an agent on raw pixels, which has no encoder
+    assert [cell.stage for cell in states[:4]] == ["", "score", "rl", "pretrain"]
     assert states[1].error == "Traceback\nValueError: by hand"
     assert states[0].seconds == {"pretrain": 20.0, "score": 5.0, "rl": 60.0}
     assert states[3].about == {}
