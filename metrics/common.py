@@ -262,3 +262,22 @@ def nan_mean(values: NDArray) -> float:
     """Return the mean of the entries that are not NaN; NaN if there is none."""
     values = np.asarray(values)[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
+
+
+def compared_rows(
+    states: NDArray,
+    factors: NDArray,
+    kinds: Sequence[str] | None,
+    roles: Sequence[str] | None,
+    rows: NDArray | None,
+    max_rows: int,
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Return rows to compare with each other (n,), and their standardised latents (n, d) and task factors (n, C).
+
+    Dead dimensions are 0; without `rows`, these are `max_rows` evenly spaced ones.
+    """
+    states, factors = check_inputs(states, factors)
+    truth = task_columns(factors, kinds, roles)
+    latents = standardise(states * active_dims(states))
+    rows = spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
+    return rows, latents[rows], truth[rows]

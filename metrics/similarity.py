@@ -30,7 +30,7 @@ def _rsa_sums(
     from scipy.spatial.distance import squareform
     from scipy.stats import rankdata
 
-    rows, latents, truth = _compared(states, factors, kinds, roles, None, MAX_ROWS)
+    rows, latents, truth = common.compared_rows(states, factors, kinds, roles, None, MAX_ROWS)
     a, b = (squareform(rankdata(pairs) - (len(pairs) + 1) / 2) for pairs in _distances(latents, truth))
     labels = episode_labels(len(rows), np.asarray(episode_ids)[rows])
     member = np.eye(labels.max() + 1)[labels]  # (n, E)
@@ -47,21 +47,6 @@ def _rsa_sums(
             return {"mean": (n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2))}
 
     return EpisodeSums(np.eye(len(member.T)), finish)
-
-
-def _compared(
-    states: NDArray,
-    factors: NDArray,
-    kinds: Sequence[str] | None,
-    roles: Sequence[str] | None,
-    rows: NDArray | None,
-    max_rows: int,
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the rows to compare (n,), and their standardised latents (n, d) and task factors (n, C)."""
-    states, factors = common.check_inputs(states, factors)
-    rows = common.spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
-    latents = common.standardise(states[:, common.active_dims(states)])
-    return rows, latents[rows], common.task_columns(factors, kinds, roles)[rows]
 
 
 def _distances(latents: NDArray, truth: NDArray) -> tuple[NDArray, NDArray]:
@@ -95,7 +80,7 @@ def rsa(
     """
     from scipy.stats import rankdata
 
-    _, latents, truth = _compared(states, factors, kinds, roles, rows, max_rows)
+    _, latents, truth = common.compared_rows(states, factors, kinds, roles, rows, max_rows)
     for side, points in (("the representation", latents), ("the ground truth", truth)):
         if not points.size or not np.ptp(points, axis=0).any():
             return common.undefined("rsa", f"{side} is constant")

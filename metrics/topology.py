@@ -88,22 +88,6 @@ def _keys(points: NDArray, rows: NDArray, own: NDArray, tie: NDArray) -> NDArray
     return keys
 
 
-def _points(
-    states: NDArray,
-    factors: NDArray,
-    kinds: Sequence[str] | None,
-    roles: Sequence[str] | None,
-    rows: NDArray | None,
-    max_rows: int,
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the rows to compare (n,), and their standardised latents (n, d) and task factors (n, C)."""
-    states, factors = common.check_inputs(states, factors)
-    truth = common.task_columns(factors, kinds, roles)
-    latents = common.standardise(states * common.active_dims(states))
-    rows = common.spread_rows(len(states), max_rows) if rows is None else np.asarray(rows)
-    return rows, latents[rows], truth[rows]
-
-
 def _mean_rank(
     name: str, points: tuple[NDArray, NDArray, NDArray], k: int, episode_ids: NDArray | None, n_rows: int, seed: int
 ) -> float:
@@ -132,7 +116,7 @@ def _sums(name: str) -> Callable[..., EpisodeSums]:
         k: int = 10,
         max_rows: int = 2000,
     ) -> EpisodeSums:
-        rows, latents, truth = _points(states, factors, kinds, roles, None, max_rows)
+        rows, latents, truth = common.compared_rows(states, factors, kinds, roles, None, max_rows)
         episodes = episode_labels(len(states), episode_ids)[rows]
         of_rows = getattr(rank_agreement(latents, truth, k, episodes, seed), name)
         table = sums_by_episode(of_rows[:, None], episodes)
@@ -171,7 +155,7 @@ def trustworthiness(
         max_rows: number of rows compared; time grows with its square.
         seed: seed of the order of ties.
     """
-    points = _points(states, factors, kinds, roles, rows, max_rows)
+    points = common.compared_rows(states, factors, kinds, roles, rows, max_rows)
     return _mean_rank("trustworthiness", points, k, episode_ids, len(states), seed)
 
 
@@ -192,7 +176,7 @@ def continuity(
 
     Trustworthiness with the roles of latents and task factors swapped; arguments as there.
     """
-    points = _points(states, factors, kinds, roles, rows, max_rows)
+    points = common.compared_rows(states, factors, kinds, roles, rows, max_rows)
     return _mean_rank("continuity", points, k, episode_ids, len(states), seed)
 
 
@@ -213,5 +197,5 @@ def knn_overlap(
 
     In [0, 1]; chance is k over the number of partners. Arguments as in `trustworthiness`.
     """
-    points = _points(states, factors, kinds, roles, rows, max_rows)
+    points = common.compared_rows(states, factors, kinds, roles, rows, max_rows)
     return _mean_rank("overlap", points, k, episode_ids, len(states), seed)
