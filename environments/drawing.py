@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pybullet as p
@@ -17,6 +18,8 @@ Quaternion = tuple[float, float, float, float]
 Colour = tuple[float, float, float, float]
 Pose = tuple[Vector, Quaternion]
 Picture = tuple[NDArray[np.uint32], NDArray[np.float32]]
+# the arguments of PyBullet's getCameraImage
+Shot = tuple[tuple[Any, ...], dict[str, Any]]
 
 # a pixel as one item
 RGB = np.dtype("V3")
@@ -110,23 +113,22 @@ class Layer:
                 angle = p.getJointState(original, joint, physicsClientId=other.client)[0]
                 p.resetJointState(body, joint, angle, physicsClientId=self.client)
 
-    def draw(self, camera: Camera, size: int, light: Light) -> Picture:
+    def aim(self, camera: Camera, size: int, light: Light) -> Shot:
+        """Return what `draw` takes: putting it together takes a while, and it can be used again."""
+        options = {
+            "lightAmbientCoeff": light.ambient,
+            "lightDiffuseCoeff": light.diffuse,
+            "shadow": 0,
+            "renderer": p.ER_TINY_RENDERER,
+            "flags": p.ER_NO_SEGMENTATION_MASK,
+            "physicsClientId": self.client,
+        }
+        return (size, size, *camera.matrices, light.direction, light.colour), options
+
+    def draw(self, shot: Shot) -> Picture:
         """Return colour, one RGBA word to a pixel, and depth (size, size) of all bodies."""
-        view, projection = camera.matrices
-        _, _, rgba, depth, _ = p.getCameraImage(
-            size,
-            size,
-            view,
-            projection,
-            light.direction,
-            light.colour,
-            lightAmbientCoeff=light.ambient,
-            lightDiffuseCoeff=light.diffuse,
-            shadow=0,
-            renderer=p.ER_TINY_RENDERER,
-            flags=p.ER_NO_SEGMENTATION_MASK,
-            physicsClientId=self.client,
-        )
+        arguments, options = shot
+        _, _, rgba, depth, _ = p.getCameraImage(*arguments, **options)
         return rgba.view(np.uint32)[..., 0], depth
 
 

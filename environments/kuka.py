@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from operator import gt
+from operator import le
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,18 +46,16 @@ def tip_factors(low: Vector, high: Vector) -> tuple[Factor, ...]:
 
 
 TIP_FACTORS = tip_factors(WORKSPACE_LOW, WORKSPACE_HIGH)
-# where the joints (rad) get while inverse kinematics keeps the gripper pointing down, above an open table and
-# jammed against what stands on it
-OPEN = ((-0.9, 0.9), (0.0, 2.1), (-0.8, 0.8), (-2.1, 0.9), (-1.15, 1.15), (0.1, 2.0), (-1.9, 1.9))
-JAMMED = ((-1.3, 1.3), (-0.2, 2.1), (-1.9, 1.9), (-2.1, 2.1), (-1.9, 1.9), (-0.1, 2.1), (-2.2, 2.2))
+# where the joints (rad) are kept while the gripper points down: it needs no more above an open table
+POINTING_DOWN = ((-0.9, 0.9), (0.0, 1.5), (-0.6, 0.6), (-2.1, 0.1), (-0.6, 0.6), (0.2, 1.95), (-1.2, 1.2))
 # where the tip (m) gets when joints turn freely
-ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.5, 1.5)}
-# contact can force a joint beyond its limit by this much (rad)
-GIVE = 0.1
-FORCED = tuple(limit + GIVE for limit in JOINT_LIMITS)
+ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.55, 1.6)}
+# a joint may turn beyond the last angle that it is sent to by this much (rad)
+GIVE = 0.05
 JOINT_FACTORS = tuple(
-    Factor(f"joint_{i + 1}", "rad", -limit, limit, proprioceptive=True) for i, limit in enumerate(JOINT_LIMITS)
+    Factor(f"joint_{i + 1}", "rad", low, high, proprioceptive=True) for i, (low, high) in enumerate(POINTING_DOWN)
 )
+FREE = ANYWHERE | {f"joint_{i + 1}": (-limit - GIVE, limit + GIVE) for i, limit in enumerate(JOINT_LIMITS)}
 
 
 class KukaArm(SimulatorEnv):
@@ -67,7 +64,8 @@ class KukaArm(SimulatorEnv):
     Actions, ten per simulated second: "discrete" 0 to 5 move the gripper's target by +0.05 or -0.05 m along
     x, y or z; "continuous" takes three numbers from -1 to 1, times 0.05 m; "joints" takes seven, times
     0.1 rad. The gripper points down except with "joints". Inverse kinematics gives the joint angles, which
-    motors then follow under gravity and contact.
+    motors then follow under gravity and contact. A step that would take a joint or the tip out of its range,
+    which only contact can do, is a protective stop: the arm stays where it was.
 
     The joint angles determine the position of the gripper, ee_x, ee_y and ee_z: `set_factors` follows the
     angles.
@@ -83,16 +81,17 @@ class KukaArm(SimulatorEnv):
     distractor_area = {"low": (0.35, -0.45), "high": (0.85, 0.45), "size": 0.025, "ground": 0.0}
     # where the tip can be sent: the corners of a box, in metres
     workspace: ClassVar[tuple[Vector, Vector]] = (WORKSPACE_LOW, WORKSPACE_HIGH)
-    joint_ranges: ClassVar[tuple[tuple[float, float], ...]] = OPEN
 
     def __init__(self, **options: Any) -> None:
         self._joint_goals: list[float]
         self._tip_goal: list[float]
-        turned = {f"joint_{index + 1}": ends for index, ends in enumerate(self.joint_ranges)}
-        ranges = ANYWHERE if options.get("action_type") == "joints" else turned
-        self.factors = tuple(
-            replace(f, low=ranges[f.name][0], high=ranges[f.name][1]) if f.name in ranges else f for f in self.factors
-        )
+        if options.get("action_type") == "joints":
+            self.factors = tuple(
+                replace(f, low=FREE[f.name][0], high=FREE[f.name][1]) if f.name in FREE else f for f in self.factors
+            )
+        ranges = {f.name: (f.low, f.high) for f in self.factors}
+        arm = [*(f"joint_{i + 1}" for i in JOINTS), "ee_x", "ee_y", "ee_z"]
+        self._low, self._high = zip(*(ranges[name] for name in arm), strict=True)
         super().__init__(**options)
         self._set_joints(HOME)
 
@@ -146,10 +145,7 @@ class KukaArm(SimulatorEnv):
         """Return the joint angles that an action asks for."""
         if self.action_type == "joints":
             moves = continuous_action(action, 7)
-            return [
-                min(max(angle + JOINT_STEP * move, -limit), limit)
-                for angle, move, limit in zip(self._joint_goals, moves, JOINT_LIMITS, strict=True)
-            ]
+            return self._limited(a + JOINT_STEP * move for a, move in zip(self._joint_goals, moves, strict=True))
         if self.action_type == "discrete":
             axis, backwards = divmod(discrete_action(action, 6), 2)
             self._tip_goal[axis] += -STEP if backwards else STEP
@@ -173,13 +169,18 @@ class KukaArm(SimulatorEnv):
             velocityGains=VELOCITY_GAINS,
             physicsClientId=self._world,
         )
+        before, excess = self._joints, self._excess()
         p.stepSimulation(physicsClientId=self._world)
         self._sense()
-        if any(map(gt, map(abs, self._joints), FORCED)):
-            for joint in (i for i in JOINTS if abs(self._joints[i]) > FORCED[i]):
-                limit = math.copysign(JOINT_LIMITS[joint], self._joints[joint])
-                p.resetJointState(self._robot, joint, limit, physicsClientId=self._world)
-            self._sense()
+        if self._excess() > excess:
+            self._set_joints(before)
+
+    def _excess(self) -> float:
+        """Return by how much a joint or the tip is out of its range, at most; 0 if none is."""
+        arm = self._joints + self._tip
+        if all(map(le, self._low, arm)) and all(map(le, arm, self._high)):
+            return 0.0
+        return max(max(low - value, value - high) for low, value, high in zip(self._low, arm, self._high, strict=True))
 
     def _touches(self, body: int) -> bool:
         """Return whether any part of the arm touches a body."""
@@ -204,9 +205,13 @@ class KukaArm(SimulatorEnv):
         angles = p.calculateInverseKinematics(
             self._robot, TIP, tip, DOWN, jointDamping=IK_DAMPING, physicsClientId=self._world
         )
+        return self._limited(angles)
+
+    def _limited(self, angles: Iterable[float]) -> list[float]:
+        """Return the angles nearest to these that joints are sent to."""
         return [
-            a if -limit <= a <= limit else math.copysign(limit, a)
-            for a, limit in zip(angles, JOINT_LIMITS, strict=True)
+            min(max(angle, low + GIVE), high - GIVE)
+            for angle, low, high in zip(angles, self._low, self._high, strict=False)
         ]
 
     def _set_joints(self, angles: Any) -> None:

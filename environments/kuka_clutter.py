@@ -13,7 +13,6 @@ from typing import Any
 import pybullet as p
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Colour, Pose, add_box, add_mesh
-from srl_bench.environments.kuka import JAMMED
 from srl_bench.environments.kuka_button import KukaButton
 from srl_bench.environments.options import check_choice, check_integer, register
 from srl_bench.environments.simulator import ASSETS
@@ -53,8 +52,6 @@ class KukaClutter(KukaButton):
         button: where the button stands: "random", drawn for every episode, or "fixed".
         options: see `KukaButton`.
     """
-
-    joint_ranges = JAMMED
 
     def __init__(self, *, objects: int = 4, button: str = "random", **options: Any) -> None:
         check_integer("objects", objects, 0, MAX_OBJECTS)

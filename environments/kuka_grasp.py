@@ -16,7 +16,7 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Colour, Pose, Vector, add_box, add_mesh
-from srl_bench.environments.kuka import ANYWHERE, JAMMED, JOINT_FACTORS, STEP, KukaArm, tip_factors
+from srl_bench.environments.kuka import ANYWHERE, JOINT_FACTORS, STEP, KukaArm, tip_factors
 from srl_bench.environments.options import check_choice, check_integer, continuous_action, discrete_action, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
@@ -43,6 +43,7 @@ BIN: tuple[tuple[Vector, Vector], ...] = (
     ((0.165, 0.005, 0.02), (0.58, -0.275, 0.02)),
     ((0.165, 0.005, 0.02), (0.58, 0.275, 0.02)),
 )
+WRONG_CLASS = -250.0
 # plate and model on the table, or neither
 SIGN: tuple[Pose, ...] = (((0.50, 0.42, 0.01), UPRIGHT), ((0.50, 0.42, 0.02 + SIZE), UPRIGHT))
 NO_SIGN: tuple[Pose, ...] = (HIDDEN, HIDDEN)
@@ -74,9 +75,10 @@ class KukaGrasp(KukaArm):
     which there is at least one object.
 
     Reward "sparse": +1 when an object of the class has been lifted by 0.1 m, which is a success; -1 when one of
-    another class is grasped; both terminate the episode. "shaped": the same -1, otherwise minus the distance in
-    metres from tip to the nearest object of the class, minus what is missing of 0.1 m of lift. Episodes are
-    truncated after `max_steps`. The factor `held` is 0, or the number of an object.
+    another class is grasped; both terminate the episode. "shaped": -250 for the wrong class, so that no one hurries to
+    an end that way, otherwise minus the distance in metres from tip to the nearest object of the class, minus what is
+    missing of 0.1 m of lift. Episodes are truncated after `max_steps`. The factor `held` is 0, or the number of an
+    object.
 
     Args:
         objects: number of objects, 1 to 6.
@@ -86,7 +88,6 @@ class KukaGrasp(KukaArm):
 
     action_sizes = {"discrete": 7, "continuous": 4, "joints": 8}
     default_max_steps = 200
-    joint_ranges = JAMMED
     workspace = ((0.44, -0.27, 0.06), (0.73, 0.27, 0.35))
     cameras = {
         "front": Camera((1.40, -0.50, 1.15), (0.50, 0.03, 0.12), (0.0, 0.0, 1.0), 35.0, 0.3, 5.0),
@@ -101,13 +102,14 @@ class KukaGrasp(KukaArm):
         check_choice("target", target, ("random", *CLASSES))
         self.objects = objects
         last = len(CLASSES) - 1
+        tip = tip_factors(*self.workspace)
         # where the tip can carry an object
-        low, high = self.workspace
+        low, high = zip(*((factor.low, factor.high) for factor in tip), strict=True)
         if options.get("action_type") == "joints":
             low, high = zip(*ANYWHERE.values(), strict=True)
         self._targets = (0, last) if target == "random" else (CLASSES.index(target),) * 2
         self.factors = (
-            *tip_factors(*self.workspace),
+            *tip,
             *JOINT_FACTORS,
             *(
                 Factor(f"object_{index + 1}_{axis}", "m", start - GRASP_RADIUS, end + GRASP_RADIUS)
@@ -226,7 +228,7 @@ class KukaGrasp(KukaArm):
             return self._reward(lift=0.0), False
         self._put(self._shapes[self._held][self._classes[self._held]], self._pose(self._held))
         if self._classes[self._held] != self._target:
-            return -1.0, True
+            return WRONG_CLASS if self.reward_type == "shaped" else -1.0, True
         lift = self._tip[2] - TOP
         self._solved = lift >= LIFT
         return self._reward(lift), self._solved

@@ -15,7 +15,7 @@ import numpy as np
 import pybullet as p
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Pose, add_mesh
-from srl_bench.environments.kuka import JAMMED, JOINT_FACTORS, STEP, SUBSTEPS, KukaArm, tip_factors
+from srl_bench.environments.kuka import JOINT_FACTORS, STEP, SUBSTEPS, KukaArm, tip_factors
 from srl_bench.environments.options import check_integer, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
@@ -57,7 +57,6 @@ class KukaPush(KukaArm):
     """
 
     default_max_steps = 300
-    joint_ranges = JAMMED
     workspace = ((0.42, -0.34, LOW), (0.75, 0.34, 0.35))
     cameras = {
         "front": Camera((1.40, -0.50, 1.15), (0.49, 0.0, 0.12), (0.0, 0.0, 1.0), 35.0, 0.3, 5.0),

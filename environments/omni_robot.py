@@ -132,10 +132,11 @@ class OmniRobot(MobileRobot):
 
     def _drive(self, action: Any) -> bool:
         dx, dy = self._displacement(action)
-        shortened = STEP / max(math.hypot(dx, dy), STEP)
+        if self.action_type == "continuous" and (length := math.hypot(dx, dy)) > STEP:
+            dx, dy = dx * STEP / length, dy * STEP / length
         slip_x, slip_y, turn = self.np_random.standard_normal(3).tolist()
         self._heading = math.remainder(self._heading + TURN_NOISE * turn, math.tau)
-        bumped = self._move(dx * shortened + self.pose_noise * slip_x, dy * shortened + self.pose_noise * slip_y)
+        bumped = self._move(dx + self.pose_noise * slip_x, dy + self.pose_noise * slip_y)
         if bumped:
             self._place_robot(*self._position)
         return bumped

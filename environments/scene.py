@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, Layer, Picture, Pose, over, paste, to_rgb
+from srl_bench.environments.drawing import Camera, Layer, Picture, Pose, Shot, over, paste, to_rgb
 from srl_bench.environments.looks import SIM, Look
 
 if TYPE_CHECKING:
     from srl_bench.environments.simulator import SimulatorEnv
 
-# what stands still, as a camera sees it: camera and goals that it holds for, the camera's place, RGB and depth
-Still = tuple[tuple[Camera, tuple[Pose, ...]], Camera, NDArray[np.uint8], NDArray[np.float32]]
+# what stands still, as a camera sees it: camera and goals that it holds for, how to draw the rest, RGB and depth
+Still = tuple[tuple[Camera, tuple[Pose, ...]], Shot, NDArray[np.uint8], NDArray[np.float32]]
 
 
 class Scene:
@@ -72,8 +72,8 @@ class Scene:
             if camera is not self._env.cameras[view]:
                 return self.plain(size, camera, goals, shot)  # from a camera that moves, nothing stands still
             still = self._still[view, size] = self._draw_still(size, view, camera, goals)
-        _, seen, behind, depth = still
-        image = paste(self.robots.draw(seen, size, self._light), behind, depth)
+        _, rest, behind, depth = still
+        image = paste(self.robots.draw(rest), behind, depth)
         return image if self._look is SIM else self._look.develop(image, shot)
 
     def plain(self, size: int, camera: Camera, goals: tuple[Pose, ...], shot: int) -> NDArray[np.uint8]:
@@ -82,7 +82,7 @@ class Scene:
         layer.place("goal", goals)
         layer.copy("robot", self.robots)
         layer.copy("distractor", self.robots)
-        image = to_rgb(layer.draw(self._seen(camera), size, self._light)[0])
+        image = to_rgb(layer.draw(layer.aim(self._seen(camera), size, self._light))[0])
         return image if self._look is SIM else self._look.develop(image, shot)
 
     def close(self) -> None:
@@ -110,11 +110,11 @@ class Scene:
 
     def _draw_still(self, size: int, view: str, camera: Camera, goals: tuple[Pose, ...]) -> Still:
         if (view, size) not in self._scenery:
-            seen = self._seen(camera)
-            self._scenery[view, size] = seen, self._layer("scenery", "scenery").draw(seen, size, self._light)
+            seen, layer = self._seen(camera), self._layer("scenery", "scenery")
+            self._scenery[view, size] = seen, layer.draw(layer.aim(seen, size, self._light))
         seen, picture = self._scenery[view, size]
         if goals:
             layer = self._layer("goals", "goal")
             layer.place("goal", goals)
-            picture = over(layer.draw(seen, size, self._light), picture)
-        return (camera, goals), seen, to_rgb(picture[0]), picture[1]
+            picture = over(layer.draw(layer.aim(seen, size, self._light)), picture)
+        return (camera, goals), self.robots.aim(seen, size, self._light), to_rgb(picture[0]), picture[1]

@@ -102,7 +102,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self.domain = domain
         self.max_steps = max_steps
         self.render_mode = render_mode
-        self._is_one_picture = obs_type == "pixels" and len(self.views) == 1
+        self._only_view = self.views[0] if obs_type == "pixels" and len(self.views) == 1 else None
 
         self._look_factors = look_factors(randomise) if domain == "randomised" else ()
         self._distractors = Distractors(distractors, **self.distractor_area)
@@ -314,8 +314,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         return pixels if len(self.views) == 1 else gymnasium.spaces.Dict(parts)
 
     def _observation(self, state: NDArray[np.float64]) -> Any:
-        if self._is_one_picture:
-            return self._frame(self.image_size, self.views[0])
+        if self._only_view is not None:
+            return self._frame(self.image_size, self._only_view)
         vector = state.astype(np.float32)
         if self.obs_type == "state":
             return vector

@@ -47,7 +47,7 @@ class Track:
             for (ax, ay, a), (bx, by, b) in pairs
         ]
         self.starts: list[float] = []
-        # centre, radius, half the angle of the car's first orientation, half the turn per metre
+        # centre, diameter, half the angle of the car's first orientation, half the turn per metre
         self._arcs: list[tuple[float, float, float, float, float]] = []
         # first point, direction, orientation
         self._straights: list[tuple[float, float, float, float, Quaternion]] = []
@@ -60,24 +60,25 @@ class Track:
             # a car has the normal on its right
             half, last_half = ((normal + math.pi / 2) / 2 for normal in (normals[i - 1], normals[i]))
             turned = (0.0, 0.0, math.sin(last_half), math.cos(last_half))
-            self._arcs.append((x, y, radius, half, 0.5 / radius))
+            self._arcs.append((x, y, 2 * radius, half, 0.5 / radius))
             self._straights.append((x + radius * cos, y + radius * sin, -sin, cos, turned))
             for length in (turn * radius, straight):
                 self.starts.append(self.length)
                 self.length += length
+        self._metres = self.length / math.tau
 
     def pose(self, position: float) -> Pose:
         """Return the pose of a car at a position in radians, 2 pi to a lap."""
-        along = position / math.tau % 1.0 * self.length
+        along = position % math.tau * self._metres
         index = bisect(self.starts, along) - 1
         along -= self.starts[index]
-        if index % 2:
-            x, y, forward_x, forward_y, turned = self._straights[index // 2]
+        if index & 1:
+            x, y, forward_x, forward_y, turned = self._straights[index >> 1]
             return (x + along * forward_x, y + along * forward_y, 0.0), turned
-        x, y, radius, half, bend = self._arcs[index // 2]
+        x, y, diameter, half, bend = self._arcs[index >> 1]
         half += bend * along
         sin, cos = math.sin(half), math.cos(half)
-        return (x + 2 * radius * sin * cos, y + radius * (sin * sin - cos * cos), 0.0), (0.0, 0.0, sin, cos)
+        return (x + diameter * sin * cos, y + diameter * (0.5 - cos * cos), 0.0), (0.0, 0.0, sin, cos)
 
 
 TRACK, OTHER_TRACK = Track(0.0), Track(LANES_APART)
@@ -104,8 +105,8 @@ class SlotCar(SimulatorEnv):
     factors = (
         Factor("car_position", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
         Factor("other_position", "rad", -math.pi, math.pi, kind="angular", role="distractor"),
-        Factor("car_x", "m", -0.54, 0.54, tolerance=math.inf, proprioceptive=True),
-        Factor("car_y", "m", -0.48, 0.48, tolerance=math.inf, proprioceptive=True),
+        Factor("car_x", "m", -0.541, 0.541, tolerance=math.inf, proprioceptive=True),
+        Factor("car_y", "m", -0.481, 0.481, tolerance=math.inf, proprioceptive=True),
     )
     cameras = {
         "top": Camera((0.0, 0.0, 3.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 27.5, 1.0, 4.0),

@@ -65,6 +65,15 @@ def test_joint_actions_turn_joints_and_stop_at_their_limits():
     assert state[-1] == pytest.approx(JOINT_LIMITS[-1], abs=0.01)
 
 
+def test_what_would_leave_the_ranges_is_a_protective_stop():
+    env = home()
+    p.resetJointState(env._robot, 0, 0.6, 60.0, physicsClientId=env._world)
+    env._sense()
+    before = env.get_factors()
+    np.testing.assert_allclose(env.step(2)[-1]["state"], before, rtol=0, atol=1e-12)
+    assert env.step(3)[-1]["state"][1] < before[1] - 0.01
+
+
 @pytest.mark.parametrize("action_type", ["discrete", "continuous", "joints"])
 def test_five_contacts_with_the_button_end_the_episode(action_type):
     env = home(button=(0.5, -0.2), action_type=action_type)

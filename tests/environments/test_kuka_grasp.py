@@ -77,12 +77,12 @@ def test_lifting_an_object_of_the_class_is_a_success():
     assert lifts[-2] < 0.1 <= lifts[-1]
 
 
-@pytest.mark.parametrize("reward_type", ["sparse", "shaped"])
-def test_grasping_another_class_ends_the_episode(reward_type):
+@pytest.mark.parametrize(("reward_type", "penalty"), [("sparse", -1.0), ("shaped", -250.0)])
+def test_grasping_another_class_ends_the_episode(reward_type, penalty):
     env = table(target=BALL, reward_type=reward_type)
     go(env, 0.60, 0.0, TOP + 0.01)
     _, reward, terminated, _, info = env.step([0, 0, 0, 1])
-    assert (reward, terminated, info["is_success"]) == (-1.0, True, False)
+    assert (reward, terminated, info["is_success"]) == (penalty, True, False)
 
 
 def test_shaped_reward_is_minus_distance_and_missing_lift():
