@@ -30,12 +30,13 @@ class BetaVAE(Method):
     objects are a few pixels it encodes nothing, so that it is not the default.
     """
 
-    beta: float = 1000.0
+    beta: float = 100.0
     sigma: float = 0.0
     warmup: float = 0.2
-    capacity: float = 25.0
+    capacity: float = 40.0
 
-    search: ClassVar[dict[str, Any]] = {"beta": (100.0, 10000.0), "capacity": (10.0, 100.0)}
+    learning_rate: ClassVar[float] = 4e-4
+    search: ClassVar[dict[str, Any]] = {"beta": (10.0, 1000.0), "capacity": (10.0, 100.0)}
 
     def objective(self, state_dim: int) -> Objective:
         """Return reconstruction and weighted divergence."""
