@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from srl_bench.metrics import common
 from srl_bench.metrics.correlation import correlations
 from srl_bench.metrics.disentanglement import top_gap
+from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.readout import mean_over
+from srl_bench.metrics.resampling import EpisodeSums
+from srl_bench.metrics.search import episode_labels
 from srl_bench.registry import metric
 
 
@@ -86,13 +90,18 @@ def explicitness_scores(
     scores = np.full((2, factors.shape[1]), np.nan)
     for label, k in zip(labels.T, np.flatnonzero(common.varying_factors(factors)), strict=True):
         classes = np.unique(label[train])
-        if x.shape[1] == 0 or len(classes) < 2:
-            scores[:, k] = 0.5
-            continue
-        chances = log_chances(fit_logistic(x[train], label[train]), x)
+        chances = _chances(x, label, train)
         for part, rows in enumerate((train, split == 2)):
             scores[part, k] = one_versus_rest_auc(chances[rows], label[rows], classes)
     return ExplicitnessScores(*scores)
+
+
+@remembered
+def _chances(x: NDArray, labels: NDArray, train: NDArray) -> NDArray:
+    classes = np.unique(labels[train])
+    if not x.shape[1] or len(classes) < 2:
+        return np.zeros((len(x), len(classes)))
+    return log_chances(fit_logistic(x[train], labels[train]), x)
 
 
 def fit_logistic(x: NDArray, labels: NDArray, *, max_iter: int = 1_000, **settings: Any) -> Any:
@@ -118,18 +127,62 @@ def one_versus_rest_auc(chances: NDArray, labels: NDArray, classes: NDArray) -> 
 
     The area is that of the rank sum test: P(chance of a member > chance of another), ties one half.
     """
-    from scipy.stats import rankdata
-
-    members = labels[:, None] == classes
-    inside = members.sum(axis=0)
-    judged = (inside > 0) & (inside < len(labels))
-    ranks = rankdata(chances[:, judged], axis=0)
-    inside = inside[judged]
-    above = (ranks * members[:, judged]).sum(axis=0) - inside * (inside + 1) / 2
-    return common.nan_mean(above / (inside * (len(labels) - inside)))
+    return float(_weighted_auc(chances, labels, classes, np.ones((1, len(labels))))[0])
 
 
-@metric("explicitness", better="higher", range=(0.0, 1.0), needs=("split", "kinds", "names"), shifts=1, core=False)
+def _weighted_auc(chances: NDArray, labels: NDArray, classes: NDArray, weights: NDArray) -> NDArray:
+    """Return (R,) the same where rows count `weights` (R, N) times; NaN where no class and its rest both occur."""
+    found = []
+    for column, name in zip(chances.T, classes, strict=True):
+        members = labels == name
+        others = np.argsort(column[~members], kind="stable")
+        ordered = column[~members][others]
+        cumulated = np.cumsum(weights[:, ~members][:, others], axis=1)
+        cumulated = np.concatenate([np.zeros((len(weights), 1)), cumulated], axis=1)
+        below, up_to = (np.searchsorted(ordered, column[members], side) for side in ("left", "right"))
+        above = (weights[:, members] * (cumulated[:, below] + cumulated[:, up_to])).sum(axis=1) / 2
+        with np.errstate(invalid="ignore"):
+            found.append(above / (weights[:, members].sum(axis=1) * cumulated[:, -1]))
+    return mean_over(np.stack(found, axis=1))
+
+
+def _explicitness_sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+) -> EpisodeSums:
+    """Return the areas where test episodes are drawn again; the classifiers stay as they were fitted."""
+    states, factors = common.check_inputs(states, factors)
+    train, test = (np.asarray(split) == part for part in (0, 2))
+    x = common.standardise(states[:, common.active_dims(states)])
+    labels = common.factor_labels(factors, kinds, "width")
+    varying = np.flatnonzero(common.varying_factors(factors))
+    episodes = episode_labels(int(test.sum()), np.asarray(episode_ids)[test])
+
+    def finish(times: NDArray) -> dict[str, NDArray]:
+        scores = np.full((len(times), factors.shape[1]), np.nan)
+        for label, k in zip(labels.T, varying, strict=True):
+            classes = np.unique(label[train])
+            chances = _chances(x, label, train)[test]
+            scores[:, k] = _weighted_auc(chances, label[test], classes, times[:, episodes].astype(float))
+        return {"mean": mean_over(scores), **dict(zip(common.factor_names(factors, names), scores.T, strict=True))}
+
+    return EpisodeSums(np.eye(episodes.max() + 1), finish)
+
+
+@metric(
+    "explicitness",
+    better="higher",
+    range=(0.0, 1.0),
+    needs=("split", "kinds", "names"),
+    shifts=1,
+    core=False,
+    resample=_explicitness_sums,
+)
 def explicitness(
     states: NDArray,
     factors: NDArray,

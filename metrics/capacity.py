@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.learners import ridge_path
-from srl_bench.metrics.probes import ALPHAS, ridge_scores
-from srl_bench.metrics.readout import Task, probe
+from srl_bench.metrics.memory import remembered
+from srl_bench.metrics.probes import ALPHAS, probe_errors
+from srl_bench.metrics.readout import Task, make_task, mean_over, scores_of, squared_errors, sums_of_fits
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
 FEATURES = 2 ** np.arange(1, 10)
+# of a line, and of that many random features
+CAPACITIES = np.concatenate([[0.0], np.log2(FEATURES)])
 UNLEARNT = 0.9
 BANDWIDTH_ROWS = 1_000
 
@@ -54,22 +58,55 @@ def _random_features(task: Task, n_features: int) -> NDArray:
     return (features[test] @ weights[chosen, :, np.arange(len(chosen))].T + offset)[None]
 
 
+@remembered
+def _feature_errors(n_features: int, x: NDArray, y: NDArray, owners: NDArray, split: NDArray, seed: int) -> NDArray:
+    return squared_errors(lambda task: _random_features(task, n_features), Task(x, y, owners, split, seed))
+
+
+def _errors(task: Task) -> list[NDArray]:
+    """Return squared errors (S, n_test, K) of a line and of 2, 4 ... 512 random features."""
+    return [probe_errors("ridge", *task), *(_feature_errors(count, *task) for count in FEATURES.tolist())]
+
+
 def loss_curves(
     states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None, seed: int = 0
-) -> tuple[NDArray, NDArray]:
-    """Return capacities (T,) and test losses (K, T) of a line (capacity 0) and of 2, 4 ... 512 random features."""
-    linear = ridge_scores(states, factors, split=split, kinds=kinds).r2
-    curves = [1 - linear]
-    for n_features in FEATURES.tolist():
-
-        def predict(task: Task, n_features: int = n_features) -> NDArray:
-            return _random_features(task, n_features)
-
-        curves.append(1 - probe(predict, states, factors, split=split, kinds=kinds, seed=seed).r2)
-    return np.concatenate([[0.0], np.log2(FEATURES)]), np.stack(curves, axis=1)
+) -> NDArray:
+    """Return test losses (K, T), at `CAPACITIES`, of a line and of 2, 4 ... 512 random features."""
+    task = make_task(states, factors, split, kinds, seed)
+    return np.stack([1 - scores_of(errors, task).r2 for errors in _errors(task)], axis=1)
 
 
-@metric("dci_es", better="higher", range=(-1.0, np.inf), needs=("split", "kinds", "seed"), shifts=1, core=False)
+def _sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> EpisodeSums:
+    """Return how the losses are summed over test episodes; the learners stay as they were fitted. S is a count."""
+    task = make_task(states, factors, split, kinds, seed)
+    table, judge = sums_of_fits(_errors(task), task, episode_ids)
+    varying = common.varying_factors(np.asarray(factors, dtype=np.float64))
+
+    def finish(totals: NDArray) -> dict[str, NDArray]:
+        losses = 1 - np.stack([scores.r2 for scores in judge(totals)], axis=2)[:, varying]  # (R, K, T)
+        curves = [[explicitness_from_curve(CAPACITIES, curve) for curve in draw] for draw in losses]
+        return {"E": mean_over(np.array(curves))}
+
+    return EpisodeSums(table, finish)
+
+
+@metric(
+    "dci_es",
+    better="higher",
+    range=(-1.0, np.inf),
+    needs=("split", "kinds", "seed"),
+    shifts=1,
+    core=False,
+    resample=_sums,
+)
 def dci_es(
     states: NDArray, factors: NDArray, *, split: NDArray, kinds: Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, float]:
@@ -87,9 +124,9 @@ def dci_es(
         seed: seed of the random features.
     """
     states, factors = common.check_inputs(states, factors)
-    capacities, losses = loss_curves(states, factors, split=split, kinds=kinds, seed=seed)
+    losses = loss_curves(states, factors, split=split, kinds=kinds, seed=seed)
     varying = common.varying_factors(factors)
-    learnt = common.nan_mean(np.array([explicitness_from_curve(capacities, curve) for curve in losses[varying]]))
+    learnt = common.nan_mean(np.array([explicitness_from_curve(CAPACITIES, curve) for curve in losses[varying]]))
     if np.isnan(learnt):
         warnings.warn("E is undefined: no learner explains a tenth of any factor", stacklevel=2)
     n_active = int(common.active_dims(states).sum())

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from srl_bench.metrics import common
 from srl_bench.metrics.memory import remembered
-from srl_bench.metrics.probes import probe_scores, ridge
-from srl_bench.metrics.readout import ProbeScores, Task, evaluate, make_task
+from srl_bench.metrics.probes import ProbeName, probe_errors, ridge
+from srl_bench.metrics.readout import Task, make_task, mean_over, scores_of, squared_errors, sums_of_fits
+from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
 MAX_POLYNOMIAL_DIMS = 32
@@ -24,8 +25,19 @@ def polynomial_ridge(task: Task) -> NDArray:
 
 
 @remembered
-def _polynomial_scores(x: NDArray, y: NDArray, owners: NDArray, split: NDArray) -> ProbeScores:
-    return evaluate(polynomial_ridge, Task(x, y, owners, split, 0))
+def _polynomial_errors(x: NDArray, y: NDArray, owners: NDArray, split: NDArray) -> NDArray:
+    return squared_errors(polynomial_ridge, Task(x, y, owners, split, 0))
+
+
+def _rungs(task: Task) -> tuple[NDArray, NDArray | None, NDArray, NDArray, NDArray]:
+    """Return squared errors (S, n_test, K) of ridge, ridge on products, neighbours, trees and network.
+
+    Products are left out (None) above 32 dimensions.
+    """
+    names: tuple[ProbeName, ...] = ("ridge", "knn", "gbt", "shared_mlp")
+    linear, neighbours, trees, network = (probe_errors(name, *task) for name in names)
+    products = _polynomial_errors(*task[:4]) if task.x.shape[1] <= MAX_POLYNOMIAL_DIMS else None
+    return linear, products, neighbours, trees, network
 
 
 def ladder(
@@ -35,16 +47,36 @@ def ladder(
 
     Products are left out (-inf) above 32 dimensions.
     """
-    rungs = [
-        probe_scores(probe, states, factors, split=split, kinds=kinds, seed=seed).r2
-        for probe in ("ridge", "knn", "gbt", "shared_mlp")
-    ]
-    task = make_task(states, factors, split, kinds)
-    if task.x.shape[1] <= MAX_POLYNOMIAL_DIMS:
-        products = _polynomial_scores(*task[:4]).r2
-    else:
-        products = np.where(np.isnan(rungs[0]), np.nan, -np.inf)
-    return np.stack([rungs[0], products, *rungs[1:]])
+    task = make_task(states, factors, split, kinds, seed)
+    linear, *stronger = _rungs(task)
+    r2 = scores_of(linear, task).r2
+    left_out = np.where(np.isnan(r2), np.nan, -np.inf)
+    return np.stack([r2, *(left_out if errors is None else scores_of(errors, task).r2 for errors in stronger)])
+
+
+def _gap_sums(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    episode_ids: NDArray,
+    split: NDArray,
+    kinds: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    seed: int = 0,
+) -> EpisodeSums:
+    """Return how the errors of all rungs are summed over test episodes; the learners stay as they were fitted."""
+    task = make_task(states, factors, split, kinds, seed)
+    table, judge = sums_of_fits([errors for errors in _rungs(task) if errors is not None], task, episode_ids)
+    wanted = common.task_factors(np.asarray(factors), roles)
+
+    def finish(totals: NDArray) -> dict[str, NDArray]:
+        r2 = np.stack([scores.r2 for scores in judge(totals)])  # (T, R, K)
+        gap = r2.max(axis=0) - r2[0]
+        per_factor = dict(zip(common.factor_names(np.asarray(factors), names), gap.T, strict=True))
+        return {"mean": mean_over(gap, wanted), **per_factor}
+
+    return EpisodeSums(table, finish)
 
 
 @metric(
@@ -99,6 +131,7 @@ def explicitness_level(
     needs=("split", "kinds", "names", "roles", "seed"),
     shifts=1,
     core=False,
+    resample=_gap_sums,
 )
 def linear_gap(
     states: NDArray,

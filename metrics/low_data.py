@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from srl_bench.errors import DataError
 from srl_bench.metrics import common
 from srl_bench.metrics.probes import PROBES, ProbeName, probe_scores
-from srl_bench.metrics.readout import Task, by_episode, make_task, of_sums, positive_mean, squared_errors, summands
+from srl_bench.metrics.readout import (
+    Task,
+    make_task,
+    positive_mean,
+    scores_of,
+    squared_errors,
+    sums_of_fits,
+)
 from srl_bench.metrics.resampling import EpisodeSums
 from srl_bench.registry import metric
 
@@ -47,9 +54,8 @@ def low_data_curve(
     """
     task = make_task(states, factors, split, kinds, seed)
     chosen, errors = _errors(task, episode_ids, mode, probe, sizes)
-    totals = [summands(errors[of_size], task).sum(axis=0)[None] for of_size in np.ndindex(errors.shape[:2])]
-    wanted = common.task_factors(np.asarray(factors), roles)
-    found = np.array([positive_mean(of_sums(total, task).r2, wanted)[0] for total in totals])
+    r2 = np.array([scores_of(errors[of_size], task).r2 for of_size in np.ndindex(errors.shape[:2])])
+    found = positive_mean(r2.reshape(-1, np.shape(factors)[1]), common.task_factors(np.asarray(factors), roles))
     return chosen, found.reshape(errors.shape[:2]).mean(axis=0)
 
 
@@ -105,15 +111,13 @@ def _sums(
     wanted = common.task_factors(np.asarray(factors), roles)
     sizes, errors = _errors(task, None, "frames", "ridge", None)
     fits = errors[0, :, 0]  # (S, n_test, K)
-    n_shared = summands(fits[:0], task).shape[1] - 1
+    table, judge = sums_of_fits(list(fits[:, None]), task, episode_ids)
 
     def finish(totals: NDArray) -> dict[str, NDArray]:
-        shared, *of_size = np.split(totals, 1 + n_shared + fits.shape[2] * np.arange(len(sizes)), axis=1)
-        curves = [positive_mean(of_sums(np.hstack([shared, error]), task).r2, wanted) for error in of_size]
-        r2 = np.stack(curves, axis=1)
+        r2 = np.stack([positive_mean(scores.r2, wanted) for scores in judge(totals)], axis=1)
         return {"mean": _area(sizes, r2), **{f"n{size}": values for size, values in zip(sizes, r2.T, strict=True)}}
 
-    return EpisodeSums(by_episode(fits, task, episode_ids), finish)
+    return EpisodeSums(table, finish)
 
 
 @metric(

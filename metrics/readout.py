@@ -40,16 +40,11 @@ def make_task(states: NDArray, factors: NDArray, split: NDArray, kinds: Sequence
     return Task(x, y, owners, split, seed)
 
 
-def evaluate(predict: Callable[[Task], NDArray], task: Task) -> ProbeScores:
-    """Score `predict`, which maps a `Task` to (S, n_test, C) predictions of S independent fits.
-
-    A collapsed representation is given R^2 = 0 without a fit.
-    """
-    return scores_of(squared_errors(predict, task), task)
-
-
 def squared_errors(predict: Callable[[Task], NDArray], task: Task) -> NDArray:
-    """Return (S, n_test, K) squared errors of `predict`; see `evaluate`."""
+    """Return (S, n_test, K) squared errors of `predict`, of which S fits map a `Task` to (S, n_test, C) predictions.
+
+    A collapsed representation is predicted from by the train mean, without a fit.
+    """
     target = task.y[task.split == 2]
     if task.x.shape[1]:
         predictions = predict(task)
@@ -66,6 +61,9 @@ def _membership(task: Task) -> NDArray:
 def scores_of(errors: NDArray, task: Task) -> ProbeScores:
     """Return the scores (K,) of squared errors (S, n_test, K)."""
     r2, mse = of_sums(summands(errors, task).sum(axis=0)[None], task)
+    unseen = np.isnan(r2[0]) & ~np.isnan(mse[0])
+    if unseen.any():
+        common.undefined(f"R^2 of factors {np.flatnonzero(unseen).tolist()}", "they are constant in the test rows")
     return ProbeScores(r2[0], mse[0])
 
 
@@ -90,10 +88,15 @@ def of_sums(sums: NDArray, task: Task) -> ProbeScores:
 
 def positive_mean(r2: NDArray, wanted: NDArray | None = None) -> NDArray:
     """Return (R,) the mean of max(0, R^2) over the `wanted` factors of (R, K) scores; NaN counts for nothing."""
-    r2 = r2 if wanted is None else r2[:, wanted]
+    return mean_over(np.maximum(r2, 0.0), wanted)
+
+
+def mean_over(scores: NDArray, wanted: NDArray | None = None) -> NDArray:
+    """Return (R,) the mean over the `wanted` factors of (R, K) scores; NaN counts for nothing."""
+    scores = scores if wanted is None else scores[:, wanted]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing
-        return np.nanmean(np.maximum(r2, 0.0), axis=1)
+        return np.nanmean(scores, axis=1)
 
 
 def by_episode(errors: NDArray, task: Task, episode_ids: NDArray) -> NDArray:
@@ -101,14 +104,24 @@ def by_episode(errors: NDArray, task: Task, episode_ids: NDArray) -> NDArray:
     return sums_by_episode(summands(errors, task)[:, 1:], np.asarray(episode_ids)[task.split == 2])
 
 
-def probe(
-    predict: Callable[[Task], NDArray],
-    states: NDArray,
-    factors: NDArray,
-    *,
-    split: NDArray,
-    kinds: Sequence[str] | None = None,
-    seed: int = 0,
-) -> ProbeScores:
-    """Score a probe of one's own; see `evaluate`."""
-    return evaluate(predict, make_task(states, factors, split, kinds, seed))
+def sums_of_fits(
+    fits: Sequence[NDArray], task: Task, episode_ids: NDArray
+) -> tuple[NDArray, Callable[[NDArray], list[ProbeScores]]]:
+    """Return what several probes are summed over, and how they are judged by totals.
+
+    Args:
+        fits: squared errors (S, n_test, K) of each of T probes.
+        task: what they were given.
+        episode_ids: (N,) integers.
+
+    Returns:
+        A table (E, M) of sums per test episode, and a function of R totals (R, M) that gives the T scores (R, K).
+    """
+    shared = summands(fits[0][:0], task).shape[1]
+    edges = shared + np.cumsum([0, *(errors.shape[0] * errors.shape[2] for errors in fits)])[:-1]
+
+    def judge(totals: NDArray) -> list[ProbeScores]:
+        first, *parts = np.split(totals, edges, axis=1)
+        return [of_sums(np.hstack([first, part]), task) for part in parts]
+
+    return by_episode(np.concatenate(fits), task, episode_ids), judge

@@ -51,7 +51,7 @@ def drawn(name: str, data: dict, **options) -> tuple[dict[str, float], dict[str,
 
 SUMMED = [name for name in METRICS if callable(METRICS[name].resample)]
 # what is fitted once has no interval, nor has what no episode is long enough for
-FIXED = {"dci": {"D", "C"}, "nieqa": {"global"}, "nieqa_skill": {"global"}, "forward": {"skill_25", "state_r2_25"}}
+FIXED = {"dci": {"D", "C"}, "dci_es": {"S"}, "nieqa": {"global"}, "nieqa_skill": {"global"}, "forward": {"skill_25", "state_r2_25"}}
 DRAWN = ("factor_vae", "beta_vae")
 
 
