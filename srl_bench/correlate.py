@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from srl_bench.errors import DataError
+from srl_bench.errors import DataError, UnknownNameError
+from srl_bench.method import as_objective, resolve
 from srl_bench.rank_correlation import (
     Encoders,
     Kind,
@@ -23,6 +24,7 @@ from srl_bench.rank_correlation import (
     partial_correlations,
     top_regret,
     within_and_between,
+    within_families,
     without_one,
 )
 from srl_bench.registry import METRICS
@@ -30,6 +32,7 @@ from srl_bench.statistics import MIN_SEEDS, final_scores
 
 MIN_ENCODERS = 10
 ALL = "all"
+LEARNED_FROM = {"action": "actions", "reward": "rewards", "factors": "factors"}
 SIZE = "dimension.active"
 KINDS: tuple[Kind, ...] = ("spearman", "kendall")
 
@@ -61,13 +64,31 @@ def encoders_of(results: pd.DataFrame) -> tuple[list[Encoders], list[str]]:
         if len(np.unique(methods)) < 3:
             raise DataError(f"{environment} has {len(np.unique(methods))} scored encoders with agents; 3 are needed.")
         returns = table[["outcome"]].to_numpy()
-        found.append(Encoders(str(environment), tuple(names), table[names].to_numpy(), returns, methods))
+        families = np.array([family(str(method)) for method in methods])
+        found.append(Encoders(str(environment), tuple(names), table[names].to_numpy(), returns, methods, families))
     if not found:
         raise DataError("no encoder has both scores and an agent; run a suite whose cells train agents.")
     remarks = caveats(found)
     if len(wide) > len(both):
         remarks.append(f"{len(wide) - len(both)} scored encoders have no agent and are left out")
     return found, remarks
+
+
+def family(method: str) -> str:
+    """Return what an encoder learned from, by its method's objective, such as "images, actions".
+
+    "ground truth" and "untrained" are references; the method of a plug-in that is not loaded is "unknown".
+    """
+    try:
+        known = resolve(method)
+    except UnknownNameError:
+        return "unknown"
+    objective = as_objective(known, state_dim=1_000_000)
+    if known.observation == "state":
+        return "ground truth"
+    if objective is None:
+        return "untrained"
+    return ", ".join(["images", *(word for need, word in LEARNED_FROM.items() if need in objective.needs)])
 
 
 def caveats(groups: Sequence[Encoders]) -> list[str]:
@@ -99,6 +120,12 @@ def _limits(draws: NDArray) -> NDArray:
     return np.array([np.quantile(c, [0.025, 0.975]) if len(c) else (np.nan, np.nan) for c in defined]).T
 
 
+def left_out(groups: Sequence[Encoders]) -> dict[str, NDArray]:
+    """Return the columns (M,) of the extremes of Spearman's rho when any one configuration or family is left out."""
+    extremes = {"without": without_one(groups), "without_family": without_one(groups, "families")}
+    return {f"{name}_{end}": rho[i] for name, rho in extremes.items() for i, end in enumerate(("low", "high"))}
+
+
 def correlation_table(
     groups: Sequence[Encoders], *, replicates: int = 5_000, permutations: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
@@ -111,8 +138,9 @@ def correlation_table(
         accuracy the share of pairs of encoders put in the right order, and clear_accuracy that of the pairs of
         configurations whose intervals of the return do not overlap. within is Spearman's rho among seeds of a
         configuration, which tells whether the metric finds the good seed, between that of configurations' means.
-        partial is Spearman's rho at equal numbers of active dimensions, where these were scored; without_low and
-        without_high are its extremes when any one configuration is left out.
+        partial is Spearman's rho at equal numbers of active dimensions, where these were scored, and partial_family
+        that at equal families (see `family`); without_low and without_high are the extremes of rho when any one
+        configuration is left out, without_family_low and without_family_high when any one family is.
     """
     rows = []
     for group in groups:
@@ -123,7 +151,8 @@ def correlation_table(
         within, between = within_and_between(group)
         if SIZE in group.names:
             columns["partial"] = partial_correlations(group, group.metrics[:, group.names.index(SIZE)])
-        columns["without_low"], columns["without_high"] = without_one([group])
+        columns["partial_family"] = within_families(group)
+        columns |= left_out([group])
         columns |= {"accuracy": pairwise_accuracy([group]), "clear_accuracy": clear_accuracy([group])}
         columns |= {"encoders": counts, "within": within, "between": between}
         rows.append(pd.DataFrame({"environment": group.environment, "metric": group.names, **columns}))
@@ -153,6 +182,7 @@ def correlation_table(
     }
     if "partial" in mean_of:
         over_all["partial"] = mean_of["partial"].to_numpy()
-    over_all["without_low"], over_all["without_high"] = without_one(groups)
+    over_all["partial_family"] = mean_of["partial_family"].to_numpy()
+    over_all |= left_out(groups)
     summary = pd.DataFrame({"environment": ALL, "metric": names, **over_all})
     return pd.concat([summary.sort_values("spearman", ascending=False), per_environment], ignore_index=True)

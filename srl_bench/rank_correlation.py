@@ -32,6 +32,7 @@ class Encoders:
         metrics: (C, M) values, signed so that higher is better, NaN where undefined.
         returns: (C, S) final returns of agents, a column per seed of the agent.
         configurations: (C,) which of them differ in nothing but their seed.
+        families: (C,) which of them learned from the same kinds of data, where that is known.
     """
 
     environment: str
@@ -39,6 +40,7 @@ class Encoders:
     metrics: NDArray
     returns: NDArray
     configurations: NDArray
+    families: NDArray | None = None
 
     @property
     def outcome(self) -> NDArray:
@@ -243,18 +245,37 @@ def partial_correlations(group: Encoders, control: NDArray) -> NDArray:
     return np.array(found)
 
 
-def without_one(groups: Sequence[Encoders]) -> NDArray:
-    """Return (2, M) the lowest and highest combined Spearman's rho if any one configuration is left out everywhere.
+def within_families(group: Encoders) -> NDArray:
+    """Return (M,) Spearman's rho of each metric with the outcome at equal families: that of ranks less family means.
 
-    A metric that owes its correlation to a single family of encoders, such as the true state, shows here. NaN
-    if an environment has three configurations or fewer.
+    NaN where families are unknown, or where nothing varies within them.
     """
-    labels = sorted({str(label) for group in groups for label in group.configurations})
-    if min(len(np.unique(group.configurations)) for group in groups) <= 3:
+    if group.families is None:
+        return np.full(len(group.names), np.nan)
+    found = []
+    for column in group.metrics.T:
+        rows = np.flatnonzero(~np.isnan(column))
+        ranks = stats.rankdata([column[rows], group.outcome[rows]], axis=1)
+        for name in np.unique(group.families[rows]):
+            members = group.families[rows] == name
+            ranks[:, members] -= ranks[:, members].mean(axis=1, keepdims=True)
+        left = np.sqrt((ranks**2).sum(axis=1).prod())
+        found.append(ranks[0] @ ranks[1] / left if left > 1e-9 else np.nan)
+    return np.array(found)
+
+
+def without_one(groups: Sequence[Encoders], part: Literal["configurations", "families"] = "configurations") -> NDArray:
+    """Return (2, M) the lowest and highest combined Spearman's rho if any one part is left out everywhere.
+
+    A metric that owes its correlation to a few encoders, such as the true state, shows here. NaN if an environment
+    has three parts or fewer.
+    """
+    of_groups = [getattr(group, part) for group in groups]
+    if any(labels is None or len(np.unique(labels)) <= 3 for labels in of_groups):
         return np.full((2, len(groups[0].names)), np.nan)
     found = []
-    for label in labels:
-        kept = [group.configurations.astype(str) != label for group in groups]
+    for label in sorted({str(label) for labels in of_groups for label in labels}):
+        kept = [labels.astype(str) != label for labels in of_groups]
         rest = [
             replace(group, metrics=group.metrics[k], returns=group.returns[k], configurations=group.configurations[k])
             for group, k in zip(groups, kept, strict=True)

@@ -1,5 +1,7 @@
 """Oracles: scipy's rank correlations on resampled rows, and encoders whose order is known."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, rankdata, spearmanr
 
 from srl_bench import rank_correlation as ranks
-from srl_bench.correlate import correlation_table, encoders_of
+from srl_bench.correlate import correlation_table, encoders_of, family
 from srl_bench.errors import DataError
 from srl_bench.rank_correlation import Encoders, rank_correlation
-from srl_bench.report.correlation import encoder_scatter, family, print_correlations, write_correlation_figures
+from srl_bench.report.correlation import encoder_scatter, print_correlations, write_correlation_figures
 from srl_bench.results import COLUMNS
 
 
@@ -159,6 +161,18 @@ def test_partial_correlation_is_that_of_residual_ranks():
     assert ranks.correlations(group)[1] > 0.7
     assert abs(found[1]) < 0.3
     assert np.isnan(found[0])
+
+
+def test_correlation_at_equal_families_is_that_of_ranks_less_family_means():
+    """Within each family the metric is upside down, and one family is better than the other."""
+    returns, metric = np.array([1.0, 2, 3, 11, 12, 13]), np.array([3.0, 2, 1, 13, 12, 11])
+    group = replace(encoders(returns, m=metric), families=np.repeat(["a", "b"], 3))
+    assert ranks.correlations(group)[0] > 0.5
+    assert ranks.within_families(group)[0] == pytest.approx(-1)
+    assert np.isnan(ranks.within_families(encoders(returns, m=metric))).all()
+    four = replace(encoders([1, 2, 3, 9], m=[2, 1, 3, 9]), families=np.array(list("abcd")))
+    np.testing.assert_array_equal(ranks.without_one([four], "families"), ranks.without_one([four]))
+    assert np.isnan(ranks.without_one([group], "families")).all()
 
 
 def test_what_one_configuration_is_worth():

@@ -30,7 +30,7 @@ FLOORS = {
     "results": 1,
     "statistics": 1,
     "rank_correlation": 1,
-    "correlate": 1,
+    "correlate": 3,
     "curves": 1,
     "metrics": 1,
     "environments": 1,

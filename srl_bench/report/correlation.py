@@ -14,16 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.table import Table
 
-from srl_bench.correlate import ALL
-from srl_bench.errors import UnknownNameError
-from srl_bench.method import as_objective, resolve
+from srl_bench.correlate import ALL, family
 from srl_bench.rank_correlation import Encoders, noise_ceiling
 from srl_bench.registry import METRICS
 from srl_bench.report.figures import save_figure
 from srl_bench.report.terminal import print_table
 
 SHOWN = 8
-LEARNED_FROM = {"action": "actions", "reward": "rewards", "factors": "factors"}
 
 
 def print_correlations(table: pd.DataFrame) -> None:
@@ -86,23 +83,6 @@ def correlation_intervals(table: pd.DataFrame, reliability: float = float("nan")
     axis.set(xlim=(-1.05, 1.05), ylabel="", xlabel="Spearman's rho with the return (signed: higher predicts better)")
     axis.set_title(f"{count} environment{'s' if count > 1 else ''}, 95 % bootstrap intervals over encoders")
     return figure
-
-
-def family(method: str) -> str:
-    """Return what an encoder learned from, by its method's objective, such as "images, actions".
-
-    "ground truth" and "untrained" are references; the method of a plug-in that is not loaded is "unknown".
-    """
-    try:
-        known = resolve(method)
-    except UnknownNameError:
-        return "unknown"
-    objective = as_objective(known, state_dim=1_000_000)
-    if known.observation == "state":
-        return "ground truth"
-    if objective is None:
-        return "untrained"
-    return ", ".join(["images", *(word for need, word in LEARNED_FROM.items() if need in objective.needs)])
 
 
 def encoder_scatter(groups: Sequence[Encoders], table: pd.DataFrame) -> Figure:

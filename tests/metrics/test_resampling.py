@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from srl_bench.metrics import bounds, common, gtc
+from srl_bench.metrics.attributes import fit_logistic, log_chances
 from srl_bench.metrics.resampling import limits, resampled_scores, sums_by_episode
 from srl_bench.metrics.smooth import stretch
 from srl_bench.registry import METRICS
@@ -51,7 +53,13 @@ def drawn(name: str, data: dict, **options) -> tuple[dict[str, float], dict[str,
 
 SUMMED = [name for name in METRICS if callable(METRICS[name].resample)]
 # what is fitted once has no interval, nor has what no episode is long enough for
-FIXED = {"dci": {"D", "C"}, "dci_es": {"S"}, "nieqa": {"global"}, "nieqa_skill": {"global"}, "forward": {"skill_25", "state_r2_25"}}
+FIXED = {
+    "dci": {"D", "C"},
+    "dci_es": {"S"},
+    "nieqa": {"global"},
+    "nieqa_skill": {"global"},
+    "forward": {"skill_25", "state_r2_25"},
+}
 DRAWN = ("factor_vae", "beta_vae")
 
 
@@ -137,6 +145,21 @@ def test_codes_that_hold_one_factor_each_win_all_batches_of_any_episodes(name):
     assert (scores.finish(drawn)["mean"] > 0.9).all()
     constant = METRICS[name].resample(np.ones((300, 2)), data["factors"], episode_ids=data["episode_ids"])
     assert np.isnan(constant.finish(drawn)["mean"]).all()
+
+
+def test_areas_of_drawn_episodes_are_those_of_repeated_rows():
+    """The classifier is kept, so the oracle is scikit-learn's area of its log chances on the repeated rows."""
+    data = recording(7, n_episodes=24)
+    test = data["split"] == 2
+    member = np.unique(data["episode_ids"][test], return_inverse=True)[1]
+    times = np.random.default_rng(1).multinomial(member.max() + 1, np.full(member.max() + 1, 1 / (member.max() + 1)))
+    needs = {key: data[key] for key in ("split", "kinds", "names", "episode_ids")}
+    found = METRICS["explicitness"].resample(data["states"], data["factors"], **needs).finish(times[None])
+    x, label = common.standardise(data["states"]), data["factors"][:, 2].astype(int)
+    rows = np.repeat(np.flatnonzero(test), times[member])
+    chances = log_chances(fit_logistic(x[data["split"] == 0], label[data["split"] == 0]), x)[rows]
+    areas = [roc_auc_score(label[rows] == name, chances[:, name]) for name in range(3)]
+    assert found["colour"][0] == pytest.approx(np.mean(areas), abs=1e-9)
 
 
 def test_limits_are_percentiles_about_the_value():
