@@ -114,7 +114,7 @@ def inverse(
         labels = np.asarray(actions).reshape(-1)
         if not z.shape[1]:
             return {"balanced_accuracy": 1 / len(np.unique(labels[test[:, 0]])), "gain": 0.0}
-        return _classify(x_train, labels[train[:, 0]], x_test, labels[test[:, 0]])
+        return classify("inverse", x_train, labels[train[:, 0]], x_test, labels[test[:, 0]])
     a_train, a_test = columns[train[:, 0]], columns[test[:, 0]]
     if not np.ptp(a_test, axis=0).any():
         return {"r2": common.undefined("inverse", "the actions of the test episodes are constant")}
@@ -123,10 +123,11 @@ def inverse(
     return {"r2": common.block_r2(a_test, fit(learner, x_train, a_train, seed)(x_test))}
 
 
-def _classify(x_train: NDArray, train_labels: NDArray, x_test: NDArray, labels: NDArray) -> dict[str, float]:
+def classify(name: str, x_train: NDArray, train_labels: NDArray, x_test: NDArray, labels: NDArray) -> dict[str, float]:
+    """Return balanced accuracy and information gain of a logistic regression; NaN, with a warning, of one class."""
     if len(np.unique(train_labels)) < 2 or len(np.unique(labels)) < 2:
         reason = "the train or the test episodes hold a single action"
-        return dict.fromkeys(("balanced_accuracy", "gain"), common.undefined("inverse", reason))
+        return dict.fromkeys(("balanced_accuracy", "gain"), common.undefined(name, reason))
     classes, log_p = class_log_probabilities(x_train, train_labels, x_test)
     return {
         "balanced_accuracy": balanced_accuracy(labels, classes[log_p.argmax(axis=1)]),

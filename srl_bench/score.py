@@ -21,6 +21,7 @@ import pandas as pd
 from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows
 from srl_bench.errors import DataError
+from srl_bench.expert import expert_actions, has_expert
 from srl_bench.metrics import bounds, common
 from srl_bench.metrics.resampling import MIN_EPISODES, limits, resampled_scores
 from srl_bench.progress import progress
@@ -29,6 +30,7 @@ from srl_bench.rollouts import Rollouts
 
 FEW_EPISODES = 100
 LOGGED = ("episode_ids", "steps", "split", "actions", "rewards")
+EXPERT = "expert_actions"
 DESCRIBED = ("kinds", "roles", "names", "seed", "shared")
 
 
@@ -89,6 +91,7 @@ def score_records(
             not finite, a metric lacks what it needs, or the shifted data hold other states.
     """
     given = {*LOGGED, *DESCRIBED, *(["shifted_states"] if shifted is not None else [])}
+    given |= {EXPERT} if has_expert(rollouts) else set()
     chosen = _with_needs(None if metrics is None else [METRICS[name] for name in metrics], given)
     _check_overlap(encoder, rollouts, allow_overlap)
     # A metric that needs steps gets whole episodes (True), any other evenly spaced rows (False).
@@ -124,6 +127,8 @@ def score_records(
             arrays = {name: logged[name][rows] for name in ("factors", *item.needs) if name in logged}
             if moved is not None:
                 arrays["shifted_states"] = moved[place]
+            if EXPERT in item.needs:
+                arrays[EXPERT] = expert_actions(rollouts, rows)
             needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
             episodes = rollouts.episode_ids[rows] if intervals else None
             scored = kept["steps" in item.needs][test]

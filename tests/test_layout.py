@@ -51,6 +51,7 @@ FLOORS = {
     "play": 4,
     "pretrain": 4,
     "score": 4,
+    "expert": 4,
     "intervene": 4,
     "rl": 4,
     "algorithms": 4,

@@ -31,6 +31,7 @@ def recording(n_rows: int = 300, n_dims: int = 4, n_factors: int = 3) -> dict:
         "rewards": random.normal(size=n_rows),
         "seed": 0,
         "shared": True,
+        "expert_actions": random.normal(size=(len(states), 2)),
         "shifted_states": states + 0.1 * random.normal(size=states.shape),
         "other_states": [states + 0.1 * random.normal(size=states.shape) for _ in range(4)],
     }

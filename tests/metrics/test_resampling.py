@@ -34,6 +34,7 @@ def recording(seed: int, n_episodes: int = 20, length: int = 15) -> dict:
         "split": common.split_episodes(episodes),
         "actions": random.normal(size=(n_rows, 2)),
         "rewards": random.normal(size=n_rows),
+        "expert_actions": random.normal(size=(n_rows, 2)),
         "kinds": KINDS,
         "names": NAMES,
         "roles": ["task", "task", "distractor"],

@@ -1,0 +1,74 @@
+"""The expert of an environment in logged states. Oracle: the actions that it took there itself."""
+
+import numpy as np
+import pytest
+
+import srl_bench as srl
+from srl_bench.errors import DataError
+from srl_bench.expert import expert_actions, has_expert
+from srl_bench.metrics import expert_action, variance_split
+
+
+@pytest.mark.parametrize("options", [{}, {"action_type": "continuous"}, {"domain": "randomised", "distractors": 1}])
+def test_asked_again_it_does_what_it_did(options, tmp_path):
+    data = srl.record(
+        "srl_bench/MobileRobot-v0",
+        frames=600,
+        policy="scripted",
+        noise=0.0,
+        environment_kwargs={"max_steps": 20, **options},
+        out=tmp_path / "data",
+    )
+    assert has_expert(data)
+    rows = np.flatnonzero(np.diff(data.steps, append=0) > 0)[::3]  # no action follows the last row of an episode
+    np.testing.assert_allclose(
+        expert_actions(data, rows), data.actions[rows].reshape(len(rows), -1).squeeze(), atol=1e-6
+    )
+    scores = srl.score(srl.pretrain("ground_truth", data), data, metrics=["expert_action"])
+    names = ["r2"] if "action_type" in options else ["balanced_accuracy", "gain"]
+    assert list(scores.index) == [f"expert_action.{name}" for name in names]
+    assert scores.iloc[0] > 0.3
+
+
+def test_data_of_unknown_environments_have_no_expert(tmp_path):
+    data = srl.record(
+        "srl_bench/MobileRobot1D-v0", frames=300, environment_kwargs={"max_steps": 10}, out=tmp_path / "d"
+    )
+    data.info["environment"] = "elsewhere/Real-v0"
+    assert not has_expert(data)
+    with pytest.raises(DataError, match="expert_actions"):
+        srl.score(srl.pretrain("ground_truth", data), data, metrics=["expert_action"])
+
+
+def test_an_expert_that_is_linear_in_the_latents_is_read_off():
+    random = np.random.default_rng(0)
+    z, split = random.normal(size=(900, 3)), np.repeat([0, 1, 2], 300)
+    side = (z @ [1.0, -2.0, 0.5] > 0).astype(int)
+    read = expert_action(z, z, expert_actions=side, split=split)
+    assert read["balanced_accuracy"] > 0.97
+    assert read["gain"] > 0.8
+    assert expert_action(z, z, expert_actions=z @ np.eye(3)[:, :2], split=split)["r2"] == pytest.approx(1, abs=1e-4)
+    noise = expert_action(random.normal(size=z.shape), z, expert_actions=side, split=split)
+    assert noise["balanced_accuracy"] == pytest.approx(0.5, abs=0.1)
+    assert abs(noise["gain"]) < 0.1
+    still = expert_action(np.ones((900, 2)), z, expert_actions=side, split=split)
+    assert still == {"balanced_accuracy": 0.5, "gain": 0.0}
+    with pytest.warns(UserWarning, match="a single action"):
+        assert np.isnan(expert_action(z, z, expert_actions=0 * side, split=split)["gain"])
+
+
+def test_variance_is_split_between_task_and_distractors():
+    """One latent dimension follows the task with variance 9, one the distractor with variance 1."""
+    random = np.random.default_rng(0)
+    factors, split = random.normal(size=(1500, 2)), np.repeat([0, 1, 2], 500)
+    told = {"split": split, "roles": ["task", "distractor"], "learner": "ridge"}
+    split_of = variance_split(factors * [3.0, 1.0], factors, **told)
+    assert split_of["task"] == pytest.approx(0.9, abs=0.02)
+    assert split_of["distractor"] == pytest.approx(0.1, abs=0.02)
+    bent = np.abs(factors) * [3.0, 1.0]
+    assert variance_split(bent, factors, **{**told, "learner": "gbt"})["task"] > 0.8
+    assert variance_split(bent, factors, **told)["task"] < 0.1
+    with pytest.warns(UserWarning, match="no distractor factor"):
+        alone = variance_split(factors, factors, split=split, learner="ridge")
+    assert alone["task"] == pytest.approx(1, abs=1e-4)
+    assert np.isnan(alone["distractor"])
