@@ -12,7 +12,7 @@ import stored_suites
 from srl_bench import cli
 from srl_bench.compare import Pair, caveats, choose_metrics, choose_pairs, differences, directions, pair_up
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
-from srl_bench.report.comparison import forest, formatted
+from srl_bench.report.comparison import explanation, forest, formatted, labels
 from srl_bench.results import COLUMNS, write_tables
 from srl_bench.runs import Run, disagreements, find_run, open_run
 
@@ -204,9 +204,16 @@ def test_nothing_in_common_is_an_error():
         pair_up(pd.concat([ONES, ONES]), ONES, [Pair("x", "x")], ["ridge_r2"])
 
 
+def test_long_expressions_are_cut_and_numbered():
+    long = "Slowness(margin=0.2) + 0.5*inverse + "
+    table = pd.DataFrame({"a": [long + "vae", long + "pca", "vae"], "b": ["vae", "vae", "vae"]})
+    assert list(labels(table).values()) == [f"{long[:24]}… [1] − vae", f"{long[:24]}… [2] − vae", "vae"]
+    assert explanation(table)[1:] == [f"[1] is {long}vae", f"[2] is {long}pca"]
+
+
 def test_the_figure_turns_the_axis_of_what_should_be_low():
     paired, _ = pair_up(ONES, ZEROS, [Pair("x", "x")], ["ridge_r2", "knn_mse"])
-    higher, lower = forest(differences(paired, BETTER), paired, "A: a, B: b").axes
+    higher, lower = forest(differences(paired, BETTER), paired, {("x", "x"): "x"}, "A: a, B: b").axes
     assert [line.get_color() for line in higher.lines[1:3]] != [line.get_color() for line in lower.lines[1:3]]
     assert higher.get_xlim()[0] < higher.get_xlim()[1]
     assert lower.get_xlim()[0] > lower.get_xlim()[1]
