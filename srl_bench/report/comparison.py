@@ -144,7 +144,8 @@ def forest(table: pd.DataFrame, paired: pd.DataFrame, names: Mapping[tuple[str, 
     places = {pair: place for place, pair in enumerate(dict.fromkeys(zip(table["a"], table["b"], strict=True)))}
     n_columns = min(4, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
-    size = (1.2 + 2.2 * n_columns, n_rows * (0.8 + 0.24 * len(places)) + 0.4)
+    longest = max(len(names[pair]) for pair in places)
+    size = (0.3 + 0.08 * longest + 2.2 * n_columns, n_rows * (0.8 + 0.24 * len(places)) + 0.4)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, sharey=True)
     for axis, metric in zip(axes.flat, metrics, strict=False):
         _panel(axis, table[table["metric"] == metric], paired[paired["metric"] == metric], places)
