@@ -21,6 +21,7 @@ app = tyro.extras.SubcommandApp()
 for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
     app.command(command)
 app.command(name="import")(cli_data.import_)
+app.command(cli_results.compare)
 app.command(cli_results.correlate)
 app.command(cli_results.report)
 app.command(cli_results.publish)

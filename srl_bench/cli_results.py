@@ -7,6 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from srl_bench.cli_data import Plugins, load_plugins
+from srl_bench.errors import ConfigError
 
 
 def correlate(
@@ -44,6 +45,70 @@ def correlate(
         print(f"note: {remark}")
     write_correlation_figures(groups, table, folder / "figures")
     print(f"table in {folder / 'correlation.csv'}, figures in {folder / 'figures'}")
+
+
+def compare(
+    run: Positional[Path],
+    other: Positional[Path | None] = None,
+    against: str | None = None,
+    method: tuple[str, str] | None = None,
+    baseline: str | None = None,
+    metric: tuple[str, ...] = (),
+    out: Path | None = None,
+    plugin: Plugins = (),
+) -> None:
+    """Say whether one run of a suite is better than another, or one method than another: paired differences over seeds.
+
+    A is the run, B the other one; by default the methods that both have are compared, each with itself.
+
+    Example: srl-bench compare runs/mine runs/quick
+    Example: srl-bench compare runs/mine --against zoo
+    Example: srl-bench compare runs/quick --method splits autoencoder
+    Example: srl-bench compare runs/quick --baseline random --metric ridge_r2 return
+
+    Args:
+        run: folder of a suite's results, as `run` or `publish` wrote it.
+        other: another one.
+        against: in place of the other one: the name of a published suite, of one in runs, or a folder. A method that
+            only the run has is compared with all of its methods.
+        method: a method of A and one of B (of the same run, if there is no other) to compare.
+        baseline: a method of B (of the same run, if there is no other) to compare every method of A with.
+        metric: what to compare (default: the metrics of the suite's table, and the return).
+        out: folder for compare.csv, compare.md and the figures (default: the one of the run).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.compare import caveats, choose_metrics, choose_pairs, differences, directions, pair_up
+    from srl_bench.report.comparison import print_comparison, write_comparison
+    from srl_bench.runs import disagreements, find_run, open_run
+
+    if other is not None and against is not None:
+        raise ConfigError(f"give {other} or --against {against}, not both.")
+    if method is not None and baseline is not None:
+        raise ConfigError("give --method or --baseline, not both.")
+    load_plugins(plugin)
+    theirs = other if against is None else find_run(against)
+    if theirs is None and method is None and baseline is None:
+        raise ConfigError("give another run, --against, --method or --baseline: what is the run to be compared with?")
+    a = open_run(run)
+    b = a if theirs is None else open_run(theirs)
+    pairs, notes = choose_pairs(
+        a.results, b.results, method=method, baseline=baseline, new_with_all=against is not None
+    )
+    metrics, lone = choose_metrics(a.results, b.results, metric)
+    better, undirected = directions(metrics)
+    paired, unpaired = pair_up(a.results, b.results, pairs, metrics)
+    table = differences(paired, better)
+    notes += [*lone, *undirected, *unpaired, *caveats(table)]
+    warnings = disagreements(a, b)
+    title = f"A and B: {a.name}" if a is b else f"A: {a.name}, B: {b.name}"
+    print_comparison(table, title)
+    for warning in warnings:
+        print(f"warning: A and B also differ in {warning}")
+    for note in notes:
+        print(f"note: {note}")
+    folder = out or run
+    write_comparison(table, paired, title, warnings, notes, folder)
+    print(f"compare.csv and compare.md in {folder}, figures in {folder / 'figures'}")
 
 
 def report(run: Positional[Path], out: Path | None = None, plugin: Plugins = ()) -> None:

@@ -251,6 +251,23 @@ def welch(a: NDArray, b: NDArray) -> NDArray:
     return stats.ttest_ind(check_scores(a), check_scores(b), axis=0, equal_var=False).pvalue
 
 
+def paired_difference(a: NDArray, b: NDArray) -> tuple[Estimate, float]:
+    """Return the mean of a - b over pairs (n,), its interval and its two-sided p value, both of Student's t.
+
+    Below `MIN_SEEDS` pairs there is only the mean. What does not vary has an interval without width; p is 1 if the
+    difference is always 0.
+    """
+    differences = np.asarray(a, dtype=np.float64) - b
+    n = len(differences)
+    value = float(differences.mean()) if n else np.nan
+    if n < MIN_SEEDS:
+        return Estimate(value, np.nan, np.nan), np.nan
+    error = float(differences.std(ddof=1) / np.sqrt(n))
+    half = error * float(stats.t.ppf(0.975, n - 1))
+    p = 2 * float(stats.t.sf(abs(value) / error, n - 1)) if error > 0 else float(value == 0)
+    return Estimate(value, value - half, value + half), p
+
+
 def permutation_test(a: NDArray, b: NDArray, *, draws: int = 9_999, seed: int = 0) -> float:
     """Return the two-sided p value of the difference of mean returns (n,) and (m,), exact for few runs."""
     _warn_of_power(2 / comb(len(a) + len(b), len(a)))

@@ -13,7 +13,7 @@ from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = ("record", "pretrain", "score", "rl", "run", "table", "publish", "list", "info")
-COMMANDS += ("pack", "unpack", "export", "import", "play", "correlate", "enjoy", "tune")
+COMMANDS += ("pack", "unpack", "export", "import", "play", "compare", "correlate", "enjoy", "tune")
 SUITE = """
 name: small
 environments:

@@ -31,6 +31,8 @@ FLOORS = {
     "statistics": 1,
     "rank_correlation": 1,
     "correlate": 3,
+    "compare": 1,
+    "runs": 1,
     "curves": 1,
     "metrics": 1,
     "environments": 1,

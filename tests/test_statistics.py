@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import trim_mean
+from scipy.stats import trim_mean, ttest_rel
 
 from srl_bench import statistics
 from srl_bench.errors import DataError
@@ -152,6 +152,21 @@ def test_corrections_by_hand():
     np.testing.assert_allclose(
         statistics.benjamini_hochberg([[0.01, 0.04], [0.03, 0.5]]), [[0.04, 0.16 / 3], [0.16 / 3, 0.5]]
     )
+
+
+def test_paired_difference_by_hand():
+    """Differences 1 to 5: mean 3, s = sqrt(2.5), t = 3 / (s / sqrt(5)) = 4.242641, quantile t(0.975, 4) = 2.776445."""
+    b = np.array([10.0, -3, 7, 0.5, 2])
+    a = b + np.arange(1, 6)
+    found, p = statistics.paired_difference(a, b)
+    assert found == pytest.approx((3, 3 - 1.963243, 3 + 1.963243), abs=1e-6)
+    assert p == pytest.approx(0.0132356, abs=1e-6)
+    assert p == pytest.approx(ttest_rel(a, b).pvalue)
+    assert statistics.paired_difference(b, b) == ((0, 0, 0), 1)
+    assert statistics.paired_difference(np.full(5, 2.0), np.ones(5)) == ((1, 1, 1), 0)
+    found, p = statistics.paired_difference(b[:4] + 1, b[:4])
+    assert found.value == 1
+    assert np.isnan([found.low, found.high, p]).all()
 
 
 def test_tests_that_cannot_be_significant_say_so():
