@@ -6,6 +6,7 @@ or only the distractors change. The environment has to be one that can be put in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from srl_bench.encoder import Encoder
 from srl_bench.errors import ConfigError
 from srl_bench.metrics.interventions import Interventions, paired_interventions
+from srl_bench.metrics.probes import ridge_scores
 from srl_bench.metrics.sampling import beta_vae_from_labels, factor_vae_from_labels
 from srl_bench.metrics.shift import paired_ratio
 
@@ -99,6 +101,59 @@ class Simulator:
                 pairs.append((before, after))
         states = [self.encode(np.array(side)) for side in zip(*pairs, strict=True)]
         return paired_ratio(states[0], shifted_states=states[1])
+
+
+def distractor_curve(
+    encoder: Encoder,
+    environment: str | None = None,
+    environment_kwargs: dict[str, Any] | None = None,
+    *,
+    levels: Sequence[int] = (0, 1, 2, 3, 4),
+    n_rows: int = 2_000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Measure what more and more distractors cost a ridge probe that was fitted at the first level.
+
+    Args:
+        encoder: a frozen encoder of images.
+        environment: Gymnasium id with the argument `distractors`; by default the one that the encoder was trained on.
+        environment_kwargs: its other keyword arguments; by default those of the encoder's data.
+        levels: numbers of distractors, ascending.
+        n_rows: states, the same ones at every level; a quarter of them is tested.
+        seed: seed of the states and of the places of the distractors.
+
+    Returns:
+        "level_<n>", the mean of max(0, R^2) over task factors at each level; "area" under the curve as a share of the
+        range of levels, and "slope" of its least-squares line, per distractor.
+
+    Raises:
+        ConfigError: the encoder does not see images, levels do not ascend, or the environment has no distractors.
+    """
+    if encoder.observation == "state" or len(levels) < 2 or sorted(set(levels)) != list(levels):
+        raise ConfigError(f"distractor_curve needs an encoder of images and ascending levels, not {levels!r}.")
+    kwargs = encoder.provenance.get("environment_kwargs", {}) if environment_kwargs is None else environment_kwargs
+    truth: NDArray | None = None
+    seen, found = [], {}
+    for level in levels:
+        simulator = Simulator(encoder, environment, {**kwargs, "distractors": level})
+        random = np.random.default_rng((seed, level))
+        try:
+            table = simulator.env.factors
+            task = np.array([factor.role == "task" for factor in table])
+            if truth is None:
+                truth = np.array([simulator.env.sample_factors(random) for _ in range(n_rows)])[:, task]
+            drawn = np.array([[factor.sample(random) for factor in table] for _ in range(n_rows)])
+            drawn[:, task] = truth
+            seen.append(simulator.encode(drawn))
+        finally:
+            simulator.close()
+        kinds = [factor.kind for factor in table if factor.role == "task"]
+        split = np.repeat([0, 1, 2], [n_rows // 2, n_rows // 4, n_rows - n_rows // 2 - n_rows // 4])
+        states = np.where((split == 2)[:, None], seen[-1], seen[0])
+        found[f"level_{level}"] = float(np.maximum(ridge_scores(states, truth, split=split, kinds=kinds).r2, 0).mean())
+    curve = list(found.values())
+    area = float(np.trapezoid(curve, levels) / (levels[-1] - levels[0]))
+    return {**found, "area": area, "slope": float(np.polyfit(levels, curve, 1)[0])}
 
 
 def intervention_scores(

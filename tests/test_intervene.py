@@ -6,7 +6,7 @@ import pytest
 
 import srl_bench as srl
 from srl_bench.errors import ConfigError
-from srl_bench.intervene import Simulator, intervention_scores
+from srl_bench.intervene import Simulator, distractor_curve, intervention_scores
 from srl_bench.metrics import mig
 
 FEW = {"groups": 6, "size": 16}
@@ -66,9 +66,22 @@ def test_distractors_move_only_the_states_that_hold_them(truth):
     simulator.close()
 
 
-def test_environments_that_cannot_be_set_are_refused(pixels):
+def test_environments_that_cannot_be_set_are_refused(pixels, monkeypatch):
     with pytest.raises(ConfigError, match="CartPole-v1 cannot be put into a state"):
         Simulator(pixels, "CartPole-v1", {})
-    pixels.provenance = {}
+    monkeypatch.setattr(pixels, "provenance", {})
     with pytest.raises(ConfigError, match="belongs to no environment"):
         intervention_scores(pixels)
+
+
+def test_distractors_cost_an_encoder_that_sees_all_pixels(mobile, truth):
+    pixels = srl.pretrain("random", mobile, latent_dim=32, body="spatial_softmax", seed=0)
+    found = distractor_curve(pixels, levels=(0, 2, 8), n_rows=400)
+    curve = [found[f"level_{level}"] for level in (0, 2, 8)]
+    assert curve[0] > 0.9 > curve[1] > curve[2] + 0.1
+    assert found["area"] == pytest.approx((curve[0] + curve[1] + 3 * (curve[1] + curve[2])) / 8)
+    assert found["slope"] == pytest.approx(np.polyfit([0, 2, 8], curve, 1)[0])
+    assert found == distractor_curve(pixels, levels=(0, 2, 8), n_rows=400)
+    for encoder, levels in ((truth, (0, 1)), (pixels, (1,)), (pixels, (2, 1))):
+        with pytest.raises(ConfigError, match="ascending levels"):
+            distractor_curve(encoder, levels=levels)
