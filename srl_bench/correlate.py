@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from srl_bench.errors import DataError, UnknownNameError
 from srl_bench.method import as_objective, resolve
@@ -109,6 +111,10 @@ def caveats(groups: Sequence[Encoders]) -> list[str]:
     if np.isfinite(reliability):
         best = f"a perfect metric would correlate with them by about {max(reliability, 0) ** 0.5:.2f}"
         remarks.append(f"returns of configurations have reliability {reliability:.2f}: {best}")
+    together, single = combination(groups)
+    if np.isfinite(together):
+        alone = f"the best single metric of the others {single:.2f}"
+        remarks.append(f"in an environment left out, ridge on all ranked metrics reaches {together:.2f}, {alone}")
     if len(groups) < MIN_SEEDS:
         remarks.append(f"{len(groups)} environment(s) are too few to draw from: intervals hold for these only")
     return remarks
@@ -118,6 +124,37 @@ def _limits(draws: NDArray) -> NDArray:
     """Return (2, M) percentiles of draws (replicates, M), without those in which nothing varied."""
     defined = [column[np.isfinite(column)] for column in draws.T]
     return np.array([np.quantile(c, [0.025, 0.975]) if len(c) else (np.nan, np.nan) for c in defined]).T
+
+
+def combination(groups: Sequence[Encoders]) -> tuple[float, float]:
+    """Return how well all metrics together predict the order of encoders in an environment that was left out.
+
+    Ridge regression (penalty 1) of ranked outcomes on ranked metrics is fitted on the other environments.
+
+    Returns:
+        Its combined Spearman's rho with the outcomes, and that of the one metric that predicts best in the others; NaN
+        with a single environment.
+    """
+    if len(groups) < 2:
+        return float("nan"), float("nan")
+    ranked = [_ranked(group.metrics) for group in groups]
+    outcomes = [_ranked(group.outcome[:, None]) for group in groups]
+    together: list[float] = []
+    single: list[float] = []
+    for left, group in enumerate(groups):
+        rest = [i for i in range(len(groups)) if i != left]
+        x, y = (np.concatenate([of[i] for i in rest]) for of in (ranked, outcomes))
+        guess = ranked[left] @ np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y)
+        best = np.nan_to_num(combine(np.stack([correlations(groups[i]) for i in rest])), nan=-np.inf).argmax()
+        for found, column in ((together, guess), (single, group.metrics[:, [best]])):
+            found.append(correlations(replace(group, names=("one",), metrics=column))[0])
+    return float(combine(np.array(together))), float(combine(np.array(single)))
+
+
+def _ranked(columns: NDArray) -> NDArray:
+    """Return the ranks within each column (C, M), centred and as a share of C; 0 where a value is undefined."""
+    ranks = rankdata(columns, axis=0, nan_policy="omit")
+    return np.nan_to_num((ranks - np.nanmean(ranks, axis=0)) / len(columns))
 
 
 def left_out(groups: Sequence[Encoders]) -> dict[str, NDArray]:

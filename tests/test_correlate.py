@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, rankdata, spearmanr
 
 from srl_bench import rank_correlation as ranks
-from srl_bench.correlate import correlation_table, encoders_of, family
+from srl_bench.correlate import combination, correlation_table, encoders_of, family
 from srl_bench.errors import DataError
 from srl_bench.rank_correlation import Encoders, rank_correlation
 from srl_bench.report.correlation import encoder_scatter, print_correlations, write_correlation_figures
@@ -173,6 +173,23 @@ def test_correlation_at_equal_families_is_that_of_ranks_less_family_means():
     four = replace(encoders([1, 2, 3, 9], m=[2, 1, 3, 9]), families=np.array(list("abcd")))
     np.testing.assert_array_equal(ranks.without_one([four], "families"), ranks.without_one([four]))
     assert np.isnan(ranks.without_one([group], "families")).all()
+
+
+def test_metrics_together_predict_a_new_environment_better_than_any_alone():
+    """The outcome is the sum of two metrics; a third one is noise."""
+    random = np.random.default_rng(0)
+
+    def world(n: int = 40) -> Encoders:
+        parts = random.normal(size=(n, 3))
+        return encoders(parts[:, 0] + parts[:, 1], a=parts[:, 0], b=parts[:, 1], noise=parts[:, 2])
+
+    groups = [world() for _ in range(3)]
+    together, single = combination(groups)
+    assert together > 0.95
+    assert 0.5 < single < 0.85
+    assert np.isnan(combination(groups[:1])).all()
+    undefined = [replace(group, metrics=np.where(group.metrics > 1.5, np.nan, group.metrics)) for group in groups]
+    assert combination(undefined)[0] > 0.8
 
 
 def test_what_one_configuration_is_worth():
