@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import srl_bench as srl
-from srl_bench.batch import ResidentData
 from srl_bench.environments import make_environment
+from srl_bench.resident import ResidentData
 from srl_bench.rollouts import Rollouts
 from srl_bench.writer import RolloutWriter
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from srl_bench.batch import Batch
+from srl_bench.built import BuiltObjective
 from srl_bench.errors import ConfigError
 from srl_bench.grammar import construct, parse, parse_call
 from srl_bench.nets.encoder import EncoderNetwork
-from srl_bench.objective import BuiltObjective, Loss, Objective
+from srl_bench.objective import Loss, Objective
 from srl_bench.provenance import source_version
 from srl_bench.registry import BODIES, METHODS
 from srl_bench.rollouts import Rollouts

@@ -22,16 +22,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from srl_bench.batch import Batch, ResidentData
+from srl_bench.batch import Batch
+from srl_bench.built import BuiltObjective, check_finite
 from srl_bench.config import TrainConfig, options
 from srl_bench.device import cpu_threads, resolve_device, resolve_precision
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import Method, as_objective, describe, resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
-from srl_bench.objective import BuiltObjective, Loss, Objective, Spec, check_finite
+from srl_bench.objective import Loss, Objective, Spec
 from srl_bench.progress import progress
 from srl_bench.provenance import code_version, provenance
+from srl_bench.resident import ResidentData
 from srl_bench.rollouts import Rollouts
 from srl_bench.seeding import derive_seed, generator
 

@@ -39,6 +39,8 @@ FLOORS = {
     "objective": 2,
     "grammar": 2,
     "batch": 2,
+    "resident": 2,
+    "built": 2,
     "method": 2,
     "losses": 2,
     "encoder": 2,

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from srl_bench import losses
+from srl_bench.built import BuiltObjective
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError
 from srl_bench.losses.autoencoding import decode
@@ -24,7 +25,7 @@ from srl_bench.losses.e2c import E2CTransition
 from srl_bench.losses.episodes import EpisodeIndependence
 from srl_bench.method import as_objective, resolve
 from srl_bench.nets.heads import mlp
-from srl_bench.objective import BuiltObjective, Spec
+from srl_bench.objective import Spec
 from srl_bench.pretrain import TrainConfig, Trainer, make_network, pretrain
 from srl_bench.registry import METHODS
 

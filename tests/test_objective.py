@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from srl_bench.batch import Batch, ResidentData
+from srl_bench.batch import Batch
+from srl_bench.built import BuiltObjective
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.grammar import parse
 from srl_bench.losses.autoencoding import Reconstruction
@@ -16,7 +17,8 @@ from srl_bench.losses.slowness import TemporalCoherence, Variability
 from srl_bench.losses.variational import KL
 from srl_bench.method import Composed, as_objective, describe, resolve
 from srl_bench.nets.encoder import EncoderNetwork
-from srl_bench.objective import BuiltObjective, Loss, Objective, Spec, Term, Warmup, snake_case
+from srl_bench.objective import Loss, Objective, Spec, Term, Warmup, snake_case
+from srl_bench.resident import ResidentData
 
 D = 6
 

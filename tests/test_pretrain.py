@@ -13,7 +13,6 @@ import worlds
 from safetensors import safe_open
 
 import srl_bench as srl
-from srl_bench.batch import fits
 from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder, observations_for
 from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
@@ -22,6 +21,7 @@ from srl_bench.method import Method
 from srl_bench.objective import Loss
 from srl_bench.pretrain import TrainConfig, Trainer, pretrain
 from srl_bench.provenance import source_version
+from srl_bench.resident import fits
 
 FAST = {"latent_dim": 6, "steps": 12, "batch_size": 16, "body": "flatten", "validate_every": 5}
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import srl_bench as srl
-from srl_bench.batch import Batch, ResidentData
+from srl_bench.batch import Batch
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
@@ -18,6 +18,7 @@ from srl_bench.method import resolve
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.nets.memory import VariationalFilter, Velocity
 from srl_bench.pretrain import Trainer, pretrain
+from srl_bench.resident import ResidentData
 from srl_bench.seeding import derive_seed
 from srl_bench.vecenv import EncodedObservation
 
