@@ -82,13 +82,15 @@ def _scores_beside(folder: Path) -> dict[str, Any] | None:
 
 
 def _rollouts_beside(folder: Path) -> Rollouts | None:
-    """Return the data of a cell, None where they are gone or others by now."""
+    """Return the data of a cell; None where they are gone or others by now, which the card then says."""
     file = folder.parent / "cell.json"
     if folder.name != "encoder" or not file.is_file():
         return None
-    about = json.loads(file.read_text())
     try:
+        about = json.loads(file.read_text())
         rollouts = open_rollouts(about["rollouts"])
+        return rollouts if rollouts.data_hash == about["data_hash"] else None
     except SrlBenchError:
         return None
-    return rollouts if rollouts.data_hash == about["data_hash"] else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {error!r}.") from error

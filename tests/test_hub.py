@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import huggingface_hub
@@ -329,6 +330,7 @@ def test_a_card_without_data_and_scores_takes_factors_from_the_environment(mobil
     assert found["image_size"] == ["48"]
     assert "## Scores" not in card
     assert "observations" not in found
+    assert found["recording"] == ["not at hand when this page was written"]
     assert "obs_type='state'" in card
     assert "license" not in card.split("---")[1]
 
@@ -341,9 +343,7 @@ def test_text_from_outside_stays_text(data):
     encoder.provenance["environment_kwargs"] = {"level": nasty}
     scores = {nasty: {"value": 0.5, "better": nasty, "warnings": [nasty]}}
     card = model_card(encoder, "user/name", scores=scores, license=nasty)
-    _, front, body = (
-        card.split("\n---\n", 2) if card.startswith("\n") else ["", *card.removeprefix("---\n").split("\n---\n", 1)]
-    )
+    front, body = card.removeprefix("---\n").split("\n---\n", 1)
     assert yaml.safe_load(front)["license"] == nasty
     assert yaml.safe_load(front)["tags"][2:] == [nasty, nasty]
     prose = re.sub(r"^```python\n.*?^```$", "", body, flags=re.DOTALL | re.MULTILINE)
@@ -356,7 +356,7 @@ def test_text_from_outside_stays_text(data):
     assert "http\\://evil" in prose
     assert all(line.count(" | ") == 1 for line in prose.splitlines() if line.startswith("| level"))
     assert body.count("```") - body.count(repr(nasty)) * nasty.count("```") == 2
-    assert markdown("a_b|c") == r"a\_b\|c"
+    assert markdown("a_b|c\x1b[31m\u202e") == r"a\_b\|c\[31m"
 
 
 @pytest.mark.parametrize(
@@ -384,3 +384,12 @@ def test_scores_and_data_of_a_cell_are_found_beside_its_encoder(pushed, cell, da
     found = rows(repository.commits[repository.refs["main"]]["README.md"].decode())
     assert found["observations"] == [str(len(data))]
     assert found["ridge_r2"][0] == f"{json.loads((cell / 'scores.json').read_text())['ridge_r2']['value']:.4g}"
+
+
+@pytest.mark.parametrize(("name", "content"), [("cell.json", "{}"), ("scores.json", "[]"), ("scores.json", "{")])
+def test_damaged_files_beside_an_encoder_are_named(hub, cell, tmp_path, name, content):
+    shutil.copytree(cell / "encoder", tmp_path / "encoder")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=name):
+        push_encoder(tmp_path / "encoder", "user/name")
+    assert hub.asked == []

@@ -124,8 +124,9 @@ def model_card(
 
 
 def markdown(text: str) -> str:
-    """Return a text on one line, with all that Markdown would read something into escaped."""
-    return MARKS.sub(r"\\\1", " ".join(text.split()))
+    """Return a text on one line, without characters that do not show, and with the marks of Markdown escaped."""
+    shown = "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
+    return MARKS.sub(r"\\\1", shown)
 
 
 def _shown(value: Any) -> Any:
