@@ -42,6 +42,7 @@ _HOMES = {
     "pack": "archive",
     "parse": "grammar",
     "pretrain": "pretrain",
+    "push_encoder": "push",
     "record": "record",
     "run": "benchmark",
     "score": "score",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from srl_bench.method import Method
     from srl_bench.objective import Loss, Objective, Warmup
     from srl_bench.pretrain import pretrain
+    from srl_bench.push import push_encoder
     from srl_bench.record import record
     from srl_bench.registry import body, load_plugin, method, metric
     from srl_bench.rollouts import Rollouts, open_rollouts

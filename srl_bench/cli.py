@@ -25,6 +25,7 @@ app.command(cli_results.compare)
 app.command(cli_results.correlate)
 app.command(cli_results.report)
 app.command(cli_results.publish)
+app.command(cli_results.push)
 app.command(cli_agents.rl)
 app.command(cli_agents.enjoy)
 app.command(cli_suites.run)
@@ -62,7 +63,7 @@ def pretrain(
 
 @app.command
 def score(
-    encoder: Positional[Path],
+    encoder: Positional[str],
     data: Positional[Path],
     metrics: tuple[str, ...] | None = None,
     seed: int = 0,
@@ -76,7 +77,7 @@ def score(
     Example: srl-bench score encoders/vae/encoder data/kuka --metrics ridge_r2 knn_mse_norm
 
     Args:
-        encoder: folder of a saved encoder.
+        encoder: folder of a saved encoder, or hf://user/name[@revision].
         data: folder that `record` wrote.
         metrics: metrics to compute (default: all core ones; `srl-bench list metrics` names every one).
         seed: seed of the probes.

@@ -35,8 +35,8 @@ def rl(
     Example: srl-bench rl "inverse + autoencoder[:28]" --environment srl_bench/KukaButton-v0 --out agents/mine
 
     Args:
-        source: what the agent observes: folder of a saved encoder; a method or expression, whose encoder is trained
-            first; raw_pixels, for an agent with a convolutional network; ground_truth; or proprioception. Behind an
+        source: what the agent observes: folder of a saved encoder, or hf://user/name[@revision]; a method or expression,
+            whose encoder is trained first; raw_pixels, for an agent with a convolutional network; ground_truth; or proprioception. Behind an
             encoder, "+proprioception" or "+ground_truth" puts factors beside its states.
         out: folder for evaluations and the agent.
         config: settings of the agent.

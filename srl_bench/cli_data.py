@@ -46,31 +46,32 @@ def record(
     print(rollouts.path)
 
 
-def info(data: Positional[Path], preview: bool = True, out: Path | None = None) -> None:
+def info(data: Positional[str], preview: bool = True, out: Path | None = None) -> None:
     """Describe a data set or a saved encoder; of a data set, also write a contact sheet, a film and histograms.
 
     Example: srl-bench info data/kuka --out figures/kuka
 
     Args:
-        data: folder that `record` wrote, or folder of a saved encoder.
+        data: folder that `record` wrote; folder of a saved encoder, or hf://user/name[@revision].
         preview: whether to write pictures.
         out: folder for the pictures (default: preview/ in the data set's folder).
     """
     import json
 
+    from srl_bench.hub import is_hub_address
     from srl_bench.report.dataset import print_summary, write_preview
 
-    if (data / "config.json").is_file():
+    if is_hub_address(data) or (Path(data) / "config.json").is_file():
         from srl_bench.encoder import load_encoder
 
         encoder = load_encoder(data)
         print(f"encoder of {encoder.observation_shape} {encoder.observation}, state of {encoder.state_dim} dimensions")
         print(json.dumps(encoder.provenance, indent=1))
         return
-    rollouts = open_data(data)
+    rollouts = open_data(Path(data))
     print_summary(rollouts)
     if preview:
-        print(*write_preview(rollouts, out or data / "preview"), sep="\n")
+        print(*write_preview(rollouts, out or rollouts.path / "preview"), sep="\n")
 
 
 def pack(data: Positional[Path], file: Positional[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Commands of the command line that read the results of suites."""
+"""Commands of the command line that read the results of suites, and share them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from srl_bench.cli_data import Plugins, load_plugins
+from srl_bench.cli_data import Plugins, load_plugins, open_data
 from srl_bench.errors import ConfigError
 
 
@@ -149,3 +149,41 @@ def publish(run: Positional[Path], out: Path | None = None, plugin: Plugins = ()
     publish_suite(run, out)
     write_report(run, out / "report.html")
     (out / "provenance.json").write_text((run / "suite.json").read_text())
+
+
+def push(
+    encoder: Positional[str],
+    repo: Positional[str],
+    private: bool = False,
+    scores: Path | None = None,
+    data: Path | None = None,
+    license: str | None = None,
+    plugin: Plugins = (),
+) -> None:
+    """Put an encoder on the Hugging Face Hub (pip install 'srl-bench[hub]'), with a page that says what it is.
+
+    It needs the token of `hf auth login`, or HF_TOKEN. All commands that take an encoder then take hf://user/name.
+
+    Example: srl-bench push runs/quick/.../encoder user/name --license mit
+
+    Args:
+        encoder: folder of a saved encoder.
+        repo: user/name of a repository, which is made if it is not there.
+        private: whether only the user may see it.
+        scores: scores.json of a cell, for the page (default: the one beside the encoder of a cell).
+        data: data set that the encoder was trained on, for the page (default: the one of the cell).
+        license: an identifier of the Hub, such as mit (default: the page names none).
+        plugin: Python files or modules with plug-ins.
+    """
+    from srl_bench.push import push_encoder, read_scores
+
+    load_plugins(plugin)
+    page = push_encoder(
+        encoder,
+        repo,
+        private=private,
+        scores=read_scores(scores) if scores is not None else None,
+        rollouts=open_data(data) if data is not None else None,
+        license=license,
+    )
+    print(f"{page}\nsrl.load_encoder({f'hf://{repo}'!r})")

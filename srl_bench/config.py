@@ -51,7 +51,8 @@ class RecordConfig:
     noise: float = 0.3
     """Share of random actions among those of an expert or agent, in [0, 1]."""
     agent_reads: str = "pixels"
-    """What an agent of Stable-Baselines3 observes: pixels, ground_truth, or the folder of an encoder."""
+    """What an agent of Stable-Baselines3 observes: pixels, ground_truth, or the folder of an encoder or
+    its address hf://user/name@revision."""
     max_steps: int = 100
     """Episodes are cut after this many steps (apart from the environment's own limit)."""
     domains: tuple[str, ...] = ()

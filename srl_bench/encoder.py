@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from srl_bench.batch import as_tensor
 from srl_bench.errors import DataError, SrlBenchError
+from srl_bench.hub import FORMS, local_folder
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.rollouts import Rollouts, atomic_folder
 
@@ -223,13 +224,16 @@ class Encoder(nn.Module):
         folder = Path(folder)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
-                raise DataError(f"{folder} is no encoder: {name} is missing.")
+                raise DataError(f"{folder} is no encoder: {name} is missing; {FORMS}.")
         try:
             config = json.loads((folder / "config.json").read_text())
             if config["format"] != FORMAT:
                 raise DataError(f"{folder}/config.json has format {config['format']}; this version reads {FORMAT}.")
             if config["observation"] not in ("pixels", "state") or not isinstance(config["provenance"], dict):
                 raise DataError(f"{folder}/config.json has an unknown observation or a provenance that is no object.")
+            for key, known in (("environment", str), ("environment_kwargs", dict)):
+                if not isinstance(config["provenance"].get(key, known()), known):
+                    raise DataError(f"{folder}/config.json has an {key} that is no {known.__name__}.")
             for key, kind in (("training_episodes", int), ("training_hashes", str)):
                 if not all(isinstance(item, kind) for item in config["provenance"].get(key, ())):
                     raise DataError(f"{folder}/config.json has {key} that are no list of {kind.__name__}.")
@@ -269,8 +273,16 @@ def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Encoder:
-    """Read an encoder that `Encoder.save` wrote; see `Encoder.load`."""
-    return Encoder.load(folder, device)
+    """Read an encoder that `Encoder.save` wrote. No code from the files is executed.
+
+    Args:
+        folder: its folder, or "hf://user/name[@revision]": one on the Hugging Face Hub, which is fetched once.
+        device: where its weights shall be.
+
+    Raises:
+        ConfigError, DataError, UnknownNameError: as `fetch_encoder` and `Encoder.load`.
+    """
+    return Encoder.load(local_folder(folder), device)
 
 
 def observations_for(encoder: Encoder, rollouts: Rollouts) -> NDArray:

@@ -16,8 +16,8 @@ LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines
 # Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
 PRESENTATION = {
     "report", "convert", "cli.py", "cli_agents.py", "cli_data.py", "cli_results.py", "cli_suites.py", "archive.py",
-    "compare.py", "correlate.py", "curves.py", "intervene.py", "launch.py", "play.py", "progress.py",
-    "rank_correlation.py", "results.py", "runs.py", "space.py", "statistics.py", "status.py", "tracking.py",
+    "compare.py", "correlate.py", "curves.py", "hub.py", "intervene.py", "launch.py", "play.py", "progress.py",
+    "push.py", "rank_correlation.py", "results.py", "runs.py", "space.py", "statistics.py", "status.py", "tracking.py",
     "trials.py", "tune.py",
 }  # fmt: skip
 

@@ -101,8 +101,8 @@ def as_source(given: Encoder | Source | str) -> Source:
     """Return what an agent observes.
 
     Args:
-        given: an encoder; raw_pixels, ground_truth, proprioception, or the folder of an encoder, which may have
-            "+proprioception" or "+ground_truth" behind it.
+        given: an encoder; raw_pixels, ground_truth, proprioception, or the folder of an encoder or its address
+            hf://user/name[@revision], which may have "+proprioception" or "+ground_truth" behind it.
 
     Raises:
         ConfigError: it is none of these.
@@ -122,7 +122,7 @@ def as_source(given: Encoder | Source | str) -> Source:
         if (Path(base) / "encoder" / "config.json").exists() and not (Path(base) / "model.safetensors").exists():
             raise ConfigError(f"{base} is no encoder, but has one; give {Path(base) / 'encoder'}.")
         return Source(load_encoder(base), beside)
-    known = (RAW_PIXELS, *FACTORS, "FOLDER", *(f"FOLDER+{kind}" for kind in FACTORS))
+    known = (RAW_PIXELS, *FACTORS, "FOLDER", "hf://USER/NAME", *(f"FOLDER+{kind}" for kind in FACTORS))
     if base in METHODS:
         raise ConfigError(
             f"{base} is a method, whose encoder has to be trained first: srl.pretrain({base!r}, rollouts)."

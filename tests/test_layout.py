@@ -22,6 +22,7 @@ FLOORS = {
     "device": 0,
     "provenance": 0,
     "nets": 1,
+    "hub": 0,
     "integrity": 0,
     "description": 0,
     "rollouts": 1,
@@ -74,6 +75,7 @@ FLOORS = {
     "launch": 5,
     "status": 5,
     "report": 5,
+    "push": 5,
     "cli": 6,
     "cli_data": 6,
     "cli_results": 6,
@@ -99,6 +101,7 @@ HOMES = {
     "pyarrow": {"convert"},
     "av": {"convert"},
     "h5py": {"convert"},
+    "huggingface_hub": {"hub"},
 }
 
 
@@ -259,7 +262,7 @@ def test_the_wheel_has_one_package_and_all_rooms(wheel):
     assert assets
     assert assets <= set(names)
     assert {"srl_bench/suites/quick.yaml", "srl_bench/hyperparameters.yaml"} <= set(names)
-    assert {f"srl_bench/report/page/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert {f"srl_bench/report/page/{name}" for name in ("page.html", "page.css", "page.js", "card.md")} <= set(names)
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
