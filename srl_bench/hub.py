@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from srl_bench.errors import ConfigError, DataError
 
@@ -25,7 +25,7 @@ LIMITS = {"config.json": 2**26, "model.safetensors": 2**31, CARD: 2**24}
 NAME = r"[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*"
 
 
-def is_hub_address(text: object) -> bool:
+def is_hub_address(text: object) -> TypeGuard[str]:
     """Return whether a text is meant to be an address on the Hub; whether it is a good one, `fetch_encoder` tells."""
     return isinstance(text, str) and text.startswith(SCHEME)
 
@@ -46,7 +46,7 @@ def address_of(repo_id: str, revision: str | None = None) -> str:
 
 def local_folder(place: str | Path) -> Path:
     """Return the folder of an encoder, which is fetched first if it is given as hf://user/name[@revision]."""
-    if not (isinstance(place, str) and is_hub_address(place)):
+    if not is_hub_address(place):
         return Path(place)
     repo_id, at, revision = place.removeprefix(SCHEME).partition("@")
     return fetch_encoder(repo_id, revision if at else None)
