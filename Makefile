@@ -24,7 +24,7 @@ speed: $(VENV)/.installed
 	@for file in benchmarks/speed_*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: $(VENV)/.docs docs/vendor
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -76,12 +76,19 @@ def index(known: dict[str, Environment]) -> str:
             f"[![{short}]({short}-{next(iter(it.pictures))}.png){{ width=96 }}]({short}.md)",
             f"[`{short}`]({short}.md)",
             prose((inspect.getdoc(it.cls) or "").splitlines()[0]),
-            ", ".join(code(factor.name) for factor in it.factors if factor.role == "task"),
+            task_factors(it.factors),
             actions(it.cls),
         ]
         for short, it in known.items()
     ]
     return f"# Environments\n\n{INTRO}\n\n{table(['', 'environment', 'task', 'task factors', 'actions'], rows)}\n"
+
+
+def task_factors(factors: tuple[Factor, ...]) -> str:
+    """Return the names of the task's factors; those that the robot knows of itself are only counted."""
+    named = [code(factor.name) for factor in factors if factor.role == "task" and not factor.proprioceptive]
+    own = sum(factor.proprioceptive for factor in factors)
+    return ", ".join([*named, f"{own} of the robot itself"] if own else named)
 
 
 def page(short: str, environment: Environment, known: list[str]) -> str:

@@ -33,7 +33,7 @@ METHODS_INTRO = (
 METRICS_INTRO = (
     "A metric compares the states of an encoder with the ground truth, on test episodes. Those with a yes are computed "
     "unless others are named (`srl-bench score --metrics`). Splits, ceiling, floor, noise and intervals are explained "
-    "in [Protocol](../../protocol.md)."
+    "in [Protocol](../../protocol.md), what metrics may need in [Add a metric](../../add-a-metric.md)."
 )
 INTERVALS = {
     None: "none",
@@ -41,20 +41,6 @@ INTERVALS = {
     "test": "95 %, bootstrap over test episodes; all others stay",
 }
 KEPT = "95 %, bootstrap over episodes: learners and neighbours stay, errors of the drawn episodes are summed"
-NEEDS = {
-    "episode_ids": "the episode of a row",
-    "steps": "its step within the episode",
-    "split": "training, validation or test",
-    "kinds": "kinds of the factors",
-    "roles": "roles of the factors",
-    "names": "names of the factors",
-    "actions": "actions",
-    "rewards": "rewards",
-    "seed": "a seed",
-    "shared": "whether one learner may serve all factors",
-    "shifted_states": "states of a second look (`srl-bench score --shifted`)",
-    "other_states": "states of encoders of other seeds",
-}
 
 
 @cache
@@ -145,7 +131,7 @@ def metric_page(metric: Metric, names: list[str]) -> str:
         ["better", metric.better],
         ["range", value_range(*metric.range)],
         ["computed", "by default" if metric.core else "when it is named"],
-        ["needs", "; ".join(f"`{need}`: {NEEDS[need]}" for need in metric.needs) or "states and factors"],
+        ["needs", ", ".join(map(code, ("states", "factors", *metric.needs)))],
         ["interval", KEPT if callable(metric.resample) else INTERVALS[metric.resample]],
         ["floor", f"mean over {metric.shifts} shift{'s' * (metric.shifts > 1)} of the states in time"],
         ["version", metric.version],
@@ -161,8 +147,9 @@ def metric_page(metric: Metric, names: list[str]) -> str:
             [code(it.arg_name), default(given[it.arg_name]), prose(it.description or "", others)] for it in doc.params
         ]
         parts += ["## Arguments", table(["argument", "default", "what it is"], rows)]
-    rows = [[what, ", ".join(map(escaped, found))] for what, found in odd_scores(metric).items()]
-    parts += ["## On odd data", "What it comes to on made-up data of 360 rows:", table(["data", "value"], rows)]
+    rows = [[what, escaped(found)] for what, found in odd_scores(metric).items()]
+    if rows:
+        parts += ["## On odd data", "What it comes to on made-up data of 360 rows:", table(["data", "value"], rows)]
     used = commands(f"srl-bench score encoders/vae/encoder data/mobile --metrics {metric.name}")
     source = metric.function.__module__.split(".")[-1]
     arrays = f"On arrays: `from srl_bench.metrics import {metric.name}`. Source: `metrics/{source}.py`"

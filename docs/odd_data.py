@@ -64,25 +64,30 @@ def cases() -> dict[str, dict[str, Any]]:
     }
 
 
-def odd_scores(metric: Metric) -> dict[str, list[str]]:
-    """Return, by what is odd about the data, the values of a metric and the reasons where one is undefined."""
+def odd_scores(metric: Metric) -> dict[str, str]:
+    """Return, by what is odd about the data, the values of a metric and the reasons where one is undefined.
+
+    Nothing for a metric that needs what is not made up here.
+    """
+    if not set(metric.needs) <= set(ordinary()):
+        return {}
     read = {"states", "factors", *metric.needs}
     concerns = {"constant actions": "actions", "constant rewards": "rewards"}
     return {what: _told(metric, data) for what, data in cases().items() if concerns.get(what, "states") in read}
 
 
-def _told(metric: Metric, data: dict[str, Any]) -> list[str]:
+def _told(metric: Metric, data: dict[str, Any]) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             found = metric.function(data["states"], data["factors"], **{need: data[need] for need in metric.needs})
         except DataError as error:
-            return [f"undefined: {error}"]
+            return f"undefined ({error})"
     values = found if isinstance(found, dict) else {"mean": found}
-    told = [
+    told = ", ".join(
         f"{'' if name == 'mean' else f'{name} '}{'undefined' if np.isnan(value) else f'{round(value, 6) + 0.0:.3g}'}"
         for name, value in values.items()
         if name not in NAMES
-    ]
-    reasons = sorted({str(warning.message).rstrip(".") for warning in caught if "undefined" in str(warning.message)})
-    return [*told, f"({'; '.join(reasons)})"] if reasons else told
+    )
+    reasons = {str(warning.message).rstrip(".") for warning in caught if "undefined" in str(warning.message)}
+    return f"{told} ({'; '.join(sorted(reasons))})" if reasons else told

@@ -16,8 +16,9 @@ def described(text: str, names: Iterable[str] = ()) -> str:
 
 
 def equation(latex: str) -> str:
-    """Return a displayed equation."""
-    return f"\\[\n{inspect.cleandoc(latex)}\n\\]"
+    """Return displayed equations, a new one where a line begins or ends with a quad."""
+    parts = re.split(r"\\quad *\n|\n *\\quad", inspect.cleandoc(latex))
+    return "\n\n".join(f"\\[\n{part.strip()}\n\\]" for part in parts)
 
 
 def prose(text: str, names: Iterable[str] = ()) -> str:

@@ -9,20 +9,38 @@ import pytest
 
 from srl_bench import cli
 from srl_bench.environments import environment_ids
+from srl_bench.registry import LOSSES, METHODS, METRICS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-SMALLER = {"frames=20_000": "frames=600, max_steps=20"}
+SMALLER = {
+    "frames=20_000": "frames=600, max_steps=20",
+    "latent_dim=32, seed=0": "seed=0, steps=2",
+    "steps=1_500": "steps=2",
+    "learn(200_000)": "learn(64)",
+    'PPO("MlpPolicy", venv': 'PPO("MlpPolicy", venv, n_steps=8',
+    'PPO("CnnPolicy", images': 'PPO("CnnPolicy", images, n_steps=8',
+}
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """What a page registers is gone after it."""
+    for registry in (LOSSES, METHODS, METRICS):
+        list(registry)
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    yield
+    gymnasium.registry.pop("my/Lift-v0", None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("registries")
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
     for budget, smaller in SMALLER.items():
         code = code.replace(budget, smaller)
     exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
-    gymnasium.registry.pop("my/Lift-v0", None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
