@@ -9,9 +9,11 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import docstring_parser
+import pandas as pd
 from environment_pages import environment_pages
 from odd_data import odd_scores
 from writing import code, commands, default, described, equation, escaped, prose, table, value_range
@@ -21,7 +23,10 @@ from srl_bench.device import cpu_threads
 from srl_bench.method import resolve
 from srl_bench.registry import METHODS, METRICS, Metric, Registry
 from srl_bench.report.explain import facts
+from srl_bench.results import formatted
 
+RESULTS = Path(__file__).parent.parent / "results"
+REFERENCES = ("ground_truth", "random", "floor")
 Told = Mapping[str, Mapping[str, str]]
 """What `explain` knows of each method."""
 METHODS_INTRO = (
@@ -105,7 +110,24 @@ def method_page(name: str, told: Told) -> str:
         f"srl-bench score encoders/{name}/encoder data/mobile",
     )
     parts += ["## Data, state and budget", table(["", ""], rows), "## Use", used]
+    if scores := published(name):
+        parts += ["## Published scores", *scores]
     return "\n\n".join([*parts, f"Source: `baselines/{type(method).__module__.split('.')[-1]}.py`"]) + "\n"
+
+
+def published(name: str) -> list[str]:
+    """Return the rows of a method and of the references in the tables of results/, each table below its title."""
+    parts = []
+    for file in sorted(RESULTS.glob("*/results.csv")):
+        results = pd.read_csv(file)
+        for environment, of_environment in results.groupby("environment"):
+            if name in set(of_environment["method"]):
+                lines = formatted(results, environment).set_index("method", drop=False)
+                shown = lines.loc[list(dict.fromkeys(it for it in (name, *REFERENCES) if it in lines.index))]
+                seeds = of_environment.loc[of_environment["method"] == name, "seed"].nunique()
+                parts.append(f"Suite `{file.parent.name}`, `{environment}`, {seeds} seed{'s' * (seeds > 1)}:")
+                parts.append(table(list(shown.columns), shown.map(escaped).to_numpy().tolist()))
+    return parts
 
 
 def metrics_index(names: list[str]) -> str:

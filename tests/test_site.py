@@ -37,8 +37,8 @@ def short(environment):
 
 
 def rows(page, title):
-    """Return the cells of the first table below a title."""
-    below = page.split(f"\n## {title}\n", 1)[1]
+    """Return the cells of the first table below a title, or another line that begins so."""
+    below = re.split(rf"^(?:## )?{re.escape(title)}.*\n", page, maxsplit=1, flags=re.MULTILINE)[1]
     lines = re.search(r"(?:^\|.*\n?)+", below, re.MULTILINE)[0].splitlines()
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
@@ -93,6 +93,15 @@ def test_a_method_by_hand(site):
     )
     assert "is not trained by gradient descent" in site["reference/methods/pca.md"]
     assert r"\(\beta\,|D_\mathrm{KL} - C\,t|\), t the share" in site["reference/methods/beta_vae.md"]
+
+
+def test_the_scores_of_a_method_are_those_of_the_published_tables(site):
+    table = (ROOT / "results" / "quick" / "table.md").read_text()
+    published = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:1] == "|"]
+    lines = {cells[0]: cells for cells in published}
+    shown = {row[0].replace("\\", ""): row[1:] for row in rows(site["reference/methods/vae.md"], "Suite `quick`")}
+    assert list(shown) == ["vae", "ground_truth", "random", "floor"]
+    assert all(lines[name][1:] == values for name, values in shown.items())
 
 
 @pytest.mark.parametrize("name", METRIC_NAMES)
