@@ -116,7 +116,7 @@ def method_page(name: str, told: Told) -> str:
 
 
 def published(name: str) -> list[str]:
-    """Return the rows of a method and of the references in the tables of results/, each table below its title."""
+    """Return what the tables of results/ say of a method, beside the references, each table below its title."""
     parts = []
     for file in sorted(RESULTS.glob("*/results.csv")):
         results = pd.read_csv(file)
@@ -126,7 +126,9 @@ def published(name: str) -> list[str]:
                 shown = lines.loc[list(dict.fromkeys(it for it in (name, *REFERENCES) if it in lines.index))]
                 seeds = of_environment.loc[of_environment["method"] == name, "seed"].nunique()
                 parts.append(f"Suite `{file.parent.name}`, `{environment}`, {seeds} seed{'s' * (seeds > 1)}:")
-                parts.append(table(list(shown.columns), shown.map(escaped).to_numpy().tolist()))
+                parts.append(
+                    table(["", *map(code, shown.index)], shown.drop(columns="method").T.reset_index().to_numpy())
+                )
     return parts
 
 
