@@ -1,4 +1,4 @@
-"""The code in docs/ runs, and the table of environments is complete."""
+"""The code in docs/ runs, except blocks of "py", and the table of environments is complete."""
 
 import re
 import sys

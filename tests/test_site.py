@@ -176,3 +176,5 @@ def test_the_site_builds_strictly(site, tmp_path, monkeypatch):
     assert '<div class="arithmatex">' in page
     assert not re.search(r'(?:src|<link[^>]*href)="https?:', page)  # nothing is loaded from elsewhere
     assert (tmp_path / "site" / "vendor" / "katex" / "katex.min.js").exists()
+    for file in (tmp_path / "site").rglob("*.html"):
+        assert "```" not in file.read_text(), file  # a block that was not understood
