@@ -121,6 +121,7 @@ def table(
     """Show the comparison table of a suite.
 
     Example: srl-bench table runs/quick --form tex
+
     Example: srl-bench table runs/quick --metric ridge_r2
 
     Args:
@@ -150,6 +151,7 @@ def explain(
     """Explain a method: equation, terms and weights, what it needs, what it hands on, its source and its budget.
 
     Example: srl-bench explain e2c
+
     Example: srl-bench explain "2*inverse + autoencoder[:28]" --latent-dim 32
 
     Args:

@@ -31,7 +31,9 @@ def rl(
     """Train an agent on an encoder, and evaluate it as it learns; an interrupted training continues.
 
     Example: srl-bench rl encoders/vae/encoder --steps 100000 --out agents/vae
+
     Example: srl-bench rl encoders/vae/encoder+proprioception --algorithm sac --environment-set action_type=continuous --out sac
+
     Example: srl-bench rl "inverse + autoencoder[:28]" --environment srl_bench/KukaButton-v0 --out agents/mine
 
     Args:
@@ -119,7 +121,9 @@ def tune(
     """Search what a method, an expression or an agent should be set to; an interrupted search continues.
 
     Example: srl-bench tune vae --data data/mobile data/kuka --trials 12 --steps 1500 --out tuning/vae
+
     Example: srl-bench tune "autoencoder + 2*forward" --data data/mobile --search "weight.forward=(0.1, 10.0)" "latent_dim=(8, 64)" --out tuning/mine
+
     Example: srl-bench tune ground_truth --data data/mobile --objective return --algo sac --rl-steps 20000 --out tuning/sac
 
     Args:

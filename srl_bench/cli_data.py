@@ -108,6 +108,7 @@ def export(data: Positional[Path], format: Positional[Formats], out: Positional[
     """Write a data set in another toolbox's format (pip install 'srl-bench[formats]').
 
     Example: srl-bench export data/kuka lerobot exported/kuka
+
     Example: srl-bench export data/kuka minari kuka/button-v0
 
     Args:

@@ -35,7 +35,9 @@ def run(
     """Run a suite: record, pretrain, score, train agents, and write the table and the figures.
 
     Example: srl-bench run quick --jobs 2
+
     Example: srl-bench run quick --plugin my_loss.py --method "MyLoss + autoencoder[:28]" --against zoo
+
     Example: srl-bench run full --launcher dask --address tls://10.0.0.1:8786 --resources pretrain.GPU=1
 
     Args:

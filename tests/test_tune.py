@@ -367,7 +367,8 @@ def test_every_method_explains_itself(name):
     if objective is not None:
         assert (1.0 * objective).latex() in text
         assert str(1.0 * objective) in text
-        assert f"{(1.0 * objective).horizon} consecutive" in text
+        horizon = (1.0 * objective).horizon
+        assert ("one frame at a time" if horizon == 1 else f"{horizon} consecutive frames") in text
 
 
 def test_what_a_reader_wants_to_know_of_a_recurrent_method():
