@@ -38,6 +38,7 @@ def ordinary() -> dict[str, Any]:
         "names": NAMES,
         "actions": random.normal(size=(len(x), 2)),
         "rewards": (x > 1).astype(float),
+        "expert_actions": np.stack([x, y], axis=1),
         "seed": 0,
         "shared": True,
         "shifted_states": states + 0.1 * random.normal(size=states.shape),
@@ -60,6 +61,7 @@ def cases() -> dict[str, dict[str, Any]]:
         },
         "constant factors": data | {"factors": np.zeros_like(data["factors"])},
         "constant actions": data | {"actions": np.zeros_like(data["actions"])},
+        "constant actions of the expert": data | {"expert_actions": np.zeros_like(data["expert_actions"])},
         "constant rewards": data | {"rewards": np.zeros_like(data["rewards"])},
     }
 

@@ -55,6 +55,10 @@ class MobileRobot(SimulatorEnv):
     after `max_steps` and never terminate. The start, and with `random_target` the target, are drawn anew in
     every episode. An episode is a success once the robot is at the target. Besides the view from above there
     are one from the side and the robot's own camera ("onboard"), which looks along x.
+
+    Args:
+        random_target: whether the target is elsewhere in every episode, or always in one place.
+        options: see `SimulatorEnv`.
     """
 
     factors: tuple[Factor, ...] = (*ROBOT_FACTORS, *TARGET_FACTORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -176,6 +177,18 @@ def with_policy(config: RecordConfig) -> RecordConfig:
     if config.policy is not None:
         return config
     return replace(config, policy=getattr(environment_class(config.environment), "recording_policy", "random"))
+
+
+def agent_version(config: RecordConfig) -> str:
+    """Return the hash of the weights that act and of the encoder that they read; "" without an agent."""
+    policy = str(config.policy)
+    if config.policy is None or policy in POLICIES:
+        return ""
+    digest = hashlib.sha256()
+    for place in (Path(policy if Path(policy).is_dir() else policy.partition(":")[2]), Path(config.agent_reads)):
+        for file in [place] if place.is_file() else sorted(place.rglob("*.safetensors")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def check_policy(policy: str | None) -> None:

@@ -21,7 +21,7 @@ from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table
 from srl_bench.episodes import LEFT_FRAMES, Episode, episode_runner, image_spaces, make_environments
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
-from srl_bench.policies import check_policy, make_policy, with_policy
+from srl_bench.policies import agent_version, check_policy, make_policy, with_policy
 from srl_bench.progress import progress
 from srl_bench.provenance import code_version
 from srl_bench.registry import load_plugin, plugin_version
@@ -152,13 +152,14 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
 
 
 def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
-    """Return a folder name that is unique to a configuration and to the code that records it.
+    """Return a folder name that is unique to a configuration, its agent's weights, and the code that records it.
 
     Plug-ins count unless the environment is one of ours, which they do not change.
     """
     code = code_version("environments", "record.py", "episodes.py", "policies.py", "seeding.py")
     foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
-    facts = json.dumps([asdict(with_policy(config)), code, foreign], sort_keys=True)
+    agent = agent_version(config)
+    facts = json.dumps([asdict(with_policy(config)), code, foreign, *([agent] if agent else [])], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
     return f"{config.environment.replace('/', '_')}-{digest}"
 

@@ -324,6 +324,19 @@ def test_an_edited_plug_in_changes_the_recordings_of_its_environments_only(tmp_p
     gymnasium.registry.pop("tests/Plugged-v0")
 
 
+def test_a_recording_is_named_after_the_weights_of_its_agent(tmp_path):
+    (tmp_path / "run" / "agent").mkdir(parents=True)
+    weights = tmp_path / "run" / "agent" / "policy.safetensors"
+    names = []
+    for content in (b"one", b"other", b"one"):
+        weights.write_bytes(content)
+        (tmp_path / "ppo.zip").write_bytes(content)
+        for policy in (str(tmp_path / "run"), f"ppo:{tmp_path / 'ppo.zip'}"):
+            names.append(recording_name(RecordConfig(ID, 60, 0, policy=policy)))
+    assert names[:2] == names[4:]
+    assert len(set(names)) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
