@@ -74,7 +74,11 @@ def odd_scores(metric: Metric) -> dict[str, str]:
     if not set(metric.needs) <= set(ordinary()):
         return {}
     read = {"states", "factors", *metric.needs}
-    concerns = {"constant actions": "actions", "constant rewards": "rewards"}
+    concerns = {
+        "constant actions": "actions",
+        "constant actions of the expert": "expert_actions",
+        "constant rewards": "rewards",
+    }
     return {what: _told(metric, data) for what, data in cases().items() if concerns.get(what, "states") in read}
 
 
