@@ -27,6 +27,7 @@ HEADLINE = {
     "dci.D": "DCI D",
     "dci.C": "DCI C",
     "dci.I": "DCI I",
+    "dimension.erank_cov": "effective rank",
     "return": "return",
 }
 FAILED = "failed"
@@ -279,7 +280,9 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
         if results["metric"].str.startswith(f"{metric}.").any()
     ]
     (folder / "factors.md").write_text("\n\n".join(by_factor) + "\n")
-    cost = [f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f')}" for name in environments]
+    cost = [
+        f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f', missingval='–')}" for name in environments
+    ]
     (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
     if results["track"].eq("rl").any():
         forms = ("", ".1f", ".2f", ".1f", ".0f", ".2f", ".0f")

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from srl_bench.compare import LEVEL
-from srl_bench.report.figures import save_figure
+from srl_bench.report.figures import ARROWS, save_figure
 from srl_bench.report.terminal import print_table
 from srl_bench.results import HEADLINE
 from srl_bench.statistics import MIN_SEEDS
 
-ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 COLOURS = {"better": "#2a78b5", "worse": "#c8552b", "": "0.45"}
 WIDTH = 30
 EXPLANATION = (

@@ -20,12 +20,14 @@ from sklearn.decomposition import PCA
 
 from srl_bench.curves import curves_of, interquartile_curve
 from srl_bench.encoder import encode_rows, load_encoder
+from srl_bench.registry import METRICS
 from srl_bench.results import HEADLINE, intervals, suite_cells, summary
 from srl_bench.rollouts import open_rollouts
 from srl_bench.statistics import MIN_SEEDS
 
 REFERENCES = ("ground_truth", "supervised", "random", "pca", "raw_pixels")
-SCATTER_ROWS = 2_000
+ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
+SCATTER_ROWS, SCATTER_METHODS = 2_000, 12
 
 
 def write_figures(run: Path, results: pd.DataFrame, folder: Path) -> list[Path]:
@@ -64,7 +66,8 @@ def metric_bars(results: pd.DataFrame) -> Figure:
     order = [str(name) for name in summary(results, environment).index if name in set(scores["method"])]
     known = intervals(scores)
     palette = {method: _colour(method) for method in order}
-    figure, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(2.1 * ((len(names) + 1) // 2), 6.0), sharey=True)
+    n_columns = (len(names) + 1) // 2
+    figure, axes = plt.subplots(2, n_columns, figsize=(2.1 * n_columns, 2 + 0.32 * len(order)), sharey=True)
     for axis, metric in zip(axes.flat, names, strict=False):
         of_metric = scores[scores["metric"] == metric]
         sns.barplot(
@@ -76,8 +79,7 @@ def metric_bars(results: pd.DataFrame) -> Figure:
             axis.plot(row[["low", "high"]].T, [position, position], color="0.15", linewidth=1.2)
             floor = of_metric.loc[of_metric["method"] == method, "floor"].mean()
             axis.plot([floor, floor], [position - 0.4, position + 0.4], color="crimson", linewidth=1)
-        arrow = "↓" if metric.startswith("knn_mse") else "↑"
-        axis.set(title=f"{HEADLINE[metric]} {arrow}", xlabel="", ylabel="")
+        axis.set(title=f"{HEADLINE[metric]}{ARROWS[METRICS[metric.split('.')[0]].better]}", xlabel="", ylabel="")
         axis.set_xlim(left=min(0.0, float(of_metric["value"].min())))
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
@@ -117,9 +119,9 @@ def line_styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, float, f
 
 
 def state_scatter(run: Path, results: pd.DataFrame) -> Figure:
-    """Draw test states on their two leading principal components, a row of panels per factor."""
+    """Draw test states of the leading methods on their two first principal components, a row of panels per factor."""
     columns = []
-    for cell in _first_cells(run, results):
+    for cell in _first_cells(run, results)[:SCATTER_METHODS]:
         about = json.loads((cell / "cell.json").read_text())
         rollouts = open_rollouts(about["rollouts"])
         test = np.flatnonzero(rollouts.split == 2)
