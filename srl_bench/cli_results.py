@@ -62,8 +62,11 @@ def compare(
     A is the run, B the other one; by default the methods that both have are compared, each with itself.
 
     Example: srl-bench compare runs/mine runs/quick
+
     Example: srl-bench compare runs/mine --against zoo
+
     Example: srl-bench compare runs/quick --method splits autoencoder
+
     Example: srl-bench compare runs/quick --baseline random --metric ridge_r2 return
 
     Args:

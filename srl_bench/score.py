@@ -90,9 +90,9 @@ def score_records(
         DataError: the data do not fit the encoder, are too few for any metric, or were used to train it, states are
             not finite, a metric lacks what it needs, or the shifted data hold other states.
     """
+    asked = None if metrics is None else [METRICS[name] for name in metrics]
     given = {*LOGGED, *DESCRIBED, *(["shifted_states"] if shifted is not None else [])}
-    given |= {EXPERT} if has_expert(rollouts) else set()
-    chosen = _with_needs(None if metrics is None else [METRICS[name] for name in metrics], given)
+    chosen = _with_needs(asked, given | ({EXPERT} if has_expert(rollouts) else set()))
     _check_overlap(encoder, rollouts, allow_overlap)
     # A metric that needs steps gets whole episodes (True), any other evenly spaced rows (False).
     kept = {whole: thin(rollouts, max_rows) for whole, thin in ((False, _spread_rows), (True, _whole_episodes))}
