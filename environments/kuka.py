@@ -65,7 +65,7 @@ class KukaArm(SimulatorEnv):
     x, y or z; "continuous" takes three numbers from -1 to 1, times 0.05 m; "joints" takes seven, times
     0.1 rad. The gripper points down except with "joints". Inverse kinematics gives the joint angles, which
     motors then follow under gravity and contact. A step that would take a joint or the tip out of its range,
-    which only contact can do, is a protective stop: the arm stays where it was.
+    as contact can, is a protective stop: the arm stays where it was.
 
     The joint angles determine the position of the gripper, ee_x, ee_y and ee_z: `set_factors` follows the
     angles.

@@ -41,15 +41,15 @@ def _summands(
         if len(chosen) and z.shape[1]:
             causes = common.standardised_blocks(factors[:, chosen], [known[k] for k in chosen])[0]
             target = z[split == 2]
-            error = (_told(causes, z, split == 0, learner, seed)[split == 2] - target) ** 2
+            error = (_told(causes, z, split, learner, seed) - target) ** 2
             target = target - target.mean(axis=0)
             found[role] = np.column_stack([error.sum(axis=1), (target**2).sum(axis=1), target])
     return found
 
 
 @remembered
-def _told(causes: NDArray, z: NDArray, train: NDArray, learner: Learner, seed: int) -> NDArray:
-    return fit(learner, causes[train], z[train], seed)(causes)
+def _told(causes: NDArray, z: NDArray, split: NDArray, learner: Learner, seed: int) -> NDArray:
+    return fit(learner, causes[split == 0], z[split == 0], seed)(causes[split == 2])
 
 
 def _share(sums: NDArray) -> NDArray:
