@@ -32,6 +32,7 @@ _HOMES = {
     "Warmup": "objective",
     "body": "registry",
     "encode": "vecenv",
+    "load_decoder": "decoder",
     "load_encoder": "encoder",
     "load_suite": "config",
     "load_plugin": "registry",
@@ -54,6 +55,7 @@ __all__ = sorted([*_HOMES, "__version__"])
 if TYPE_CHECKING:
     from srl_bench.archive import pack, unpack
     from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig
+    from srl_bench.decoder import load_decoder
     from srl_bench.encoder import Encoder, load_encoder
     from srl_bench.factors import Factor
     from srl_bench.grammar import parse

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from srl_bench.batch import Batch
 from srl_bench.errors import TrainingError
+from srl_bench.nets.heads import DECODERS
 from srl_bench.objective import Objective, Spec
 
 
@@ -19,7 +20,7 @@ class BuiltObjective(nn.Module):
 
     def __init__(self, objective: Objective, spec: Spec) -> None:
         super().__init__()
-        self.objective = objective
+        self.objective, self.state_dim = objective, spec.state_dim
         # One copy to a term: a loss that stands in two terms has two heads, as its printed form says.
         self.terms = tuple(dataclasses.replace(term, loss=copy.deepcopy(term.loss)) for term in objective.terms)
         self.bounds = [term.bounds(spec.state_dim) for term in self.terms]
@@ -39,6 +40,16 @@ class BuiltObjective(nn.Module):
             values[label] = value
             total = total + term.weight_at(progress) * value
         return total, values
+
+    @property
+    def decoder(self) -> tuple[nn.Module, tuple[int, int]] | None:
+        """The first decoder of states to images, and the part of the state that it reads; None if there is none."""
+        for term, (start, stop) in zip(self.terms, self.bounds, strict=True):
+            decoder = dict(term.loss.named_children()).get("decoder")
+            if type(decoder) in DECODERS.values():
+                assert decoder is not None
+                return decoder, (0, self.state_dim) if term.detach else (start, stop)
+        return None
 
     def weights(self, progress: float) -> dict[str, float]:
         """Return the weight of each term at a progress in [0, 1]."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,11 +19,11 @@ from srl_bench.errors import DataError, SrlBenchError
 from srl_bench.hub import FORMS, local_folder
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.rollouts import Rollouts, atomic_folder
+from srl_bench.weights import load_weights
 
 FORMAT = 1
 CHUNK = 512
 GATHERED = 4096
-MAX_PARAMETERS = 500_000_000
 
 
 class Encoder(nn.Module):
@@ -251,25 +250,8 @@ class Encoder(nn.Module):
             RuntimeError,
         ) as error:
             raise DataError(f"{folder}/config.json is damaged: {error!r}.") from error
-        if sum(value.numel() for value in encoder.state_dict().values()) > MAX_PARAMETERS:
-            raise DataError(f"{folder}/config.json asks for more than {MAX_PARAMETERS:,} parameters.")
-        encoder.load_state_dict(_read_weights(folder / "model.safetensors", encoder.state_dict()), assign=True)
+        load_weights(encoder, folder / "model.safetensors")
         return encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read tensors after their names and shapes in the header were compared with the expected ones."""
-    try:
-        with safe_open(file, framework="pt") as stream:
-            slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
-            found = {name: (part.get_dtype() == "F32", tuple(part.get_shape())) for name, part in slices.items()}
-            wanted = {name: (True, tuple(value.shape)) for name, value in expected.items()}
-            if found != wanted:
-                wrong = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
-                raise DataError(f"{file} does not fit config.json; these tensors differ: {', '.join(wrong)}.")
-            return {name: stream.get_tensor(name) for name in found}
-    except SafetensorError as error:
-        raise DataError(f"{file} is damaged: {error}.") from error
 
 
 def load_encoder(folder: str | Path, device: str | torch.device = "cpu") -> Encoder:

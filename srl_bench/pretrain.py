@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from srl_bench.batch import Batch
 from srl_bench.built import BuiltObjective, check_finite
 from srl_bench.config import TrainConfig, options
+from srl_bench.decoder import decoder_of
 from srl_bench.device import cpu_threads, resolve_device, resolve_precision
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
@@ -56,7 +57,8 @@ def pretrain(
         method: a name ("vae"), a name with options ("vae(beta=4.0)"), an expression
             ("inverse + autoencoder[:12]"), a `Method`, or an `Objective`.
         rollouts: the data.
-        out: folder for the encoder, `train.csv` and the checkpoint, from which an interrupted call resumes.
+        out: folder for the encoder, the decoder if the method has one, `train.csv` and the checkpoint, from which an
+            interrupted call resumes.
         config: the settings as one object; `settings` are its fields, given singly.
 
     Raises:
@@ -86,16 +88,20 @@ def pretrain(
         torch.manual_seed(derive_seed(config.seed, "network"))
         objective = as_objective(chosen, state_dim)
         network = make_network(chosen, rollouts, config)
+        decoder = None
         if objective is None:
             network = chosen.fit(network, rollouts, config.seed)
         else:
             trainer = Trainer(chosen, objective, network, rollouts, config, folder)
             trainer.run()
+            decoder = trainer.objective.decoder
         encoder = Encoder(network.to("cpu"), chosen.observation, origin)
         encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
     encoder.provenance["seconds"] = time.perf_counter() - started
     encoder.provenance["parameters"] = sum(p.numel() for p in encoder.network.parameters())
     if folder is not None:
+        if decoder is not None:
+            decoder_of(encoder, *decoder).save(folder / "decoder")
         encoder.save(folder / "encoder")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return encoder
@@ -183,6 +189,9 @@ class Trainer:
             warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = BuiltObjective(objective, spec).to(self.device)
+        # What is kept after training: the encoder, and the decoder that pictures are made with.
+        decoder = self.objective.decoder
+        self.kept = nn.ModuleDict({"network": self.network} | ({"decoder": decoder[0]} if decoder else {}))
         self.oversampling = max(term.loss.reward_oversampling for term in objective)
         parameters = [p for module in (self.network, self.objective) for p in module.parameters() if p.requires_grad]
         self.target_rate = objective.target_rate
@@ -229,7 +238,7 @@ class Trainer:
                     self._validate({label: float(value) / count for label, value in running.items()}, speed)
                     running, since = {}, (time.perf_counter(), self.step)
         if self.config.keep == "best":
-            self.network.load_state_dict(self.best_weights)
+            self.kept.load_state_dict(self.best_weights)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -300,7 +309,7 @@ class Trainer:
         ]
         if sums["total"] < self.best:
             self.best = sums["total"]
-            self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+            self.best_weights = {name: value.detach().clone() for name, value in self.kept.state_dict().items()}
         if self.folder is not None:
             self._write_log(self.folder)
             self._save_checkpoint(self.folder / "checkpoint.safetensors")

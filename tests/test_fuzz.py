@@ -79,6 +79,7 @@ def made(tmp_path_factory):
     config = TrainConfig(latent_dim=4, steps=2, validate_every=2)
     encoder = srl.pretrain("autoencoder", rollouts, out=root / "training", config=config)
     encoder.save(root / "encoder")
+    shutil.copytree(root / "training" / "decoder", root / "decoder")
     config = RLConfig(steps=64, n_envs=2, eval_every=64, eval_episodes=1, hyperparameters={"n_steps": 32})
     srl.train_agent(
         rollouts.environment, encoder, environment_kwargs={"image_size": 48}, out=root / "agent", config=config
@@ -139,6 +140,11 @@ def exchange_and_seal(folder, rng):
 @pytest.mark.parametrize("change", [damage_a_file, alter("config.json")], ids=["bytes", "config"])
 def test_encoders(made, tmp_path, change):
     assert try_all(made, tmp_path, "encoder", srl.load_encoder, change) > ROUNDS / 4
+
+
+@pytest.mark.parametrize("change", [damage_a_file, alter("config.json")], ids=["bytes", "config"])
+def test_decoders(made, tmp_path, change):
+    assert try_all(made, tmp_path, "decoder", srl.load_decoder, change) > ROUNDS / 4
 
 
 def read(folder):

@@ -45,6 +45,8 @@ FLOORS = {
     "method": 2,
     "losses": 2,
     "encoder": 2,
+    "decoder": 2,
+    "weights": 2,
     "parallel": 2,
     "vecenv": 2,
     "baselines": 3,

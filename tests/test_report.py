@@ -11,6 +11,7 @@ import worlds
 from PIL import Image
 
 from srl_bench import cli
+from srl_bench.decoder import load_decoder
 from srl_bench.encoder import encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import as_objective, resolve
@@ -22,7 +23,7 @@ from srl_bench.report.charts import equation
 from srl_bench.report.html import write_report
 from srl_bench.report.sections import encoder_view, explanation, linked, open_scene, paragraphs
 from srl_bench.report.sheet import COLUMNS, Sheet
-from srl_bench.report.states import look, sample, states_of
+from srl_bench.report.states import look, sample, states_of, traversals
 from srl_bench.report.tables import comparison, is_reference, metric_groups
 from srl_bench.results import load_results, write_tables
 from srl_bench.status import cell_states
@@ -129,6 +130,27 @@ def test_a_walk_goes_along_its_component(run, blobs, view):
     assert np.abs(np.diff(np.sign(np.diff(along)))).max() == 0
 
 
+def test_traversals_change_one_dimension_of_the_mean_state(run, view):
+    decoder, states = load_decoder(run / "blobs__autoencoder__0__000000000000" / "decoder"), view[1].states
+    found = traversals(decoder, states)
+    assert sorted(found) == [0, 1, 2]
+    changes = [pictures.astype(float).var(axis=0).mean() for pictures in found.values()]
+    assert changes == sorted(changes, reverse=True)
+    for dimension, pictures in found.items():
+        stops = np.tile(states.mean(axis=0), (7, 1))
+        stops[:, dimension] = np.linspace(*np.quantile(states[:, dimension], [0.02, 0.98]), 7)
+        np.testing.assert_array_equal(pictures, decoder.decode(stops))
+
+
+def test_pictures_of_another_size_fit_on_the_sheet(blobs):
+    sheet = Sheet(blobs)
+    sheet.add(0)
+    assert sheet.add_picture(np.full((16, 16, 1), 200, np.uint8)) == (1, 0)
+    pixels = sheet._pixels(64)
+    np.testing.assert_array_equal(pixels[:48, :48], blobs.observations[0])
+    assert (pixels[:48, 48:96] == 200).all()
+
+
 def test_constant_states_are_told(run, blobs):
     encoder = load_encoder(run / "blobs__random__0__000000000000" / "encoder")
     encoder.network.head.weight.zero_()
@@ -224,8 +246,9 @@ def test_every_section_is_there(page):
     found = parsed(page)
     assert {"environment-0", "agents", "correlation", "methods", "gallery", "provenance", "failed"} <= set(found.ids)
     assert found.classes.count("plot") == 3
-    # five queries and walks of three components (the ground truth has four factors), and the gallery
-    assert found.classes.count("frame") == 3 * (5 * 7 + 3 * 7) + 8
+    # five queries and walks of three components (the ground truth has four factors), and the gallery; by the one that
+    # decodes, five pairs of frame and reconstruction, and traversals of three dimensions
+    assert found.classes.count("frame") == 3 * (5 * 7 + 3 * 7) + 8 + 2 * 5 + 3 * 7
     assert found.classes.count("query") == 3 * 5
     for text in ("Performance profiles", "Hinton &amp; Salakhutdinov 2006", "waiting", "agent_x"):
         assert text in page

@@ -201,7 +201,7 @@ def test_the_foreground_counts_more_by_hand():
 
 def test_points_are_drawn_where_they_are():
     """A blob's centre of mass is its point: for all-positive paint of one convolution, as here."""
-    decoder = PointDecoder(1, torch.zeros(1, 128, 128), 1.0)
+    decoder = PointDecoder(2, torch.zeros(1, 128, 128), 1.0)
     decoder.paint, decoder.mean = nn.Identity(), torch.zeros(1, 32, 32)
     decoder.log_width.data.fill_(math.log(0.1))
     image = decoder(torch.tensor([[0.4, -0.2], [0.0, 0.6]]))  # (2, 1, 32, 32) blobs

@@ -9,7 +9,7 @@ from torch.nn import functional
 from srl_bench.batch import Batch
 from srl_bench.errors import ConfigError
 from srl_bench.losses.autoencoding import decode, foreground_error
-from srl_bench.nets.heads import PointDecoder
+from srl_bench.nets.heads import LinearDecoder, PointDecoder
 from srl_bench.objective import Loss, Spec
 
 GRID = 16
@@ -41,20 +41,16 @@ class SpatialReconstruction(Loss):
         if spec.state_dim % 2:
             raise ConfigError(f"feature points have two coordinates each; {spec.state_dim} dimensions are no points.")
         if self.decoder_kind == "linear":
-            self.register_buffer("background", shrunk(spec.pixel_mean[None])[0])
-            self.decoder: nn.Module = nn.Linear(spec.state_dim, GRID**2)
+            self.decoder: nn.Module = LinearDecoder(spec.state_dim, shrunk(spec.pixel_mean[None])[0])
         else:
-            self.register_buffer("background", spec.pixel_mean)
-            decoder = PointDecoder(spec.state_dim // 2, spec.pixel_mean, spec.pixel_std)
+            decoder = PointDecoder(spec.state_dim, spec.pixel_mean, spec.pixel_std)
             self.decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (B,) the error of o_t."""
-        background = self.get_buffer("background")
-        prediction, target = decode(self.decoder, batch, batch.state), batch.obs
-        if self.decoder_kind == "linear":
-            prediction, target = background + prediction.unflatten(1, (1, GRID, GRID)), shrunk(target)
-        return foreground_error(prediction, target, background, self.foreground)
+        target = shrunk(batch.obs) if self.decoder_kind == "linear" else batch.obs
+        prediction = decode(self.decoder, batch, batch.state)
+        return foreground_error(prediction, target, self.decoder.get_buffer("mean"), self.foreground)
 
 
 def shrunk(images: Tensor) -> Tensor:

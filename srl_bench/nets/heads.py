@@ -51,8 +51,9 @@ class PointDecoder(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, n_points: int, mean: Tensor, std: float) -> None:
+    def __init__(self, input_dim: int, mean: Tensor, std: float) -> None:
         super().__init__()
+        n_points = input_dim // 2
         channels, self.height, self.width = mean.shape
         self.std = std
         self.register_buffer("mean", mean)
@@ -75,6 +76,29 @@ class PointDecoder(nn.Module):
         down = torch.exp(-0.5 * scale * (self.get_buffer("rows") - y[..., None]).square())
         image = self.paint(down[..., :, None] * across[..., None, :])  # (B, n, H / 4, W / 4) blobs
         return torch.add(self.mean, image[..., : self.height, : self.width], alpha=self.std)
+
+
+class LinearDecoder(nn.Module):
+    """States to images by one linear layer. The output is the mean image plus what the state adds."""
+
+    mean: Tensor
+
+    def __init__(self, input_dim: int, mean: Tensor, std: float = 1.0) -> None:
+        super().__init__()
+        self.std = std
+        self.register_buffer("mean", mean)
+        self.project = nn.Linear(input_dim, mean.numel())
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return (B, C, H, W) images in about [0, 1]."""
+        return torch.add(self.mean, self.project(state).unflatten(1, self.mean.shape), alpha=self.std)
+
+
+DECODERS: dict[str, type[PixelShuffleDecoder | PointDecoder | LinearDecoder]] = {
+    "pixel_shuffle": PixelShuffleDecoder,
+    "points": PointDecoder,
+    "linear": LinearDecoder,
+}
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:

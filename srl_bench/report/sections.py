@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 from srl_bench.config import RAW_PIXELS, TrainConfig, options
+from srl_bench.decoder import load_decoder
 from srl_bench.encoder import Encoder, load_encoder
 from srl_bench.errors import SrlBenchError, UnknownNameError
 from srl_bench.factors import Factor
 from srl_bench.report.charts import equation, loss_curves
 from srl_bench.report.explain import facts
 from srl_bench.report.sheet import Sheet
-from srl_bench.report.states import Sample, look, sample
+from srl_bench.report.states import Sample, View, look, sample, traversals
 from srl_bench.rollouts import Rollouts, open_rollouts
 from srl_bench.status import CellState
 
@@ -137,6 +140,29 @@ def encoder_view(scene: Scene, cell: CellState) -> dict[str, Any]:
         "shares": [round(100 * float(share)) for share in view.shares],
         "strips": strips,
         "walks": [[frame(scene, row) for row in walk] for walk in view.walks],
+        "decoded": _decoded(scene, cell, view),
+    }
+
+
+def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None:
+    """Return what the method's own decoder makes of states: queries with their reconstructions, and traversals."""
+    chosen, folder = scene.chosen, cell.folder / "decoder"
+    if chosen is None or not folder.exists():
+        return None
+    decoder = load_decoder(folder)
+
+    def drawn(picture: NDArray[np.uint8], title: str) -> Frame:
+        assert scene.sheet is not None
+        return Frame(*scene.sheet.add_picture(picture), title)
+
+    images = decoder.decode(view.states[chosen.queries])
+    return {
+        "frames": [frame(scene, row) for row in chosen.pool[chosen.queries]],
+        "reconstructions": [drawn(image, "reconstruction") for image in images],
+        "traversals": [
+            [drawn(image, f"dimension {dimension}") for image in line]
+            for dimension, line in traversals(decoder, view.states).items()
+        ],
     }
 
 

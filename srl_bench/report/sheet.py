@@ -22,11 +22,23 @@ class Sheet:
     def __init__(self, rollouts: Rollouts) -> None:
         self.rollouts = rollouts
         self._tiles: dict[int, int] = {}
+        self._frames: list[NDArray[np.uint8]] = []
 
     def add(self, row: int) -> tuple[int, int]:
         """Put the observation of a row on the sheet, if it is not there; return its column and its line."""
-        tile = self._tiles.setdefault(int(row), len(self._tiles))
-        return tile % COLUMNS, tile // COLUMNS
+        if int(row) not in self._tiles:
+            self._tiles[int(row)] = len(self._frames)
+            self._frames.append(self.rollouts.observations[row])
+        return _place(self._tiles[int(row)])
+
+    def add_picture(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
+        """Put a picture (H, W, 3), or (H, W, 1) of greys, on the sheet that is no observation; return where it is."""
+        height, width = self.rollouts.observations.shape[1:3]
+        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+        if picture.shape[:2] != (height, width):
+            picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST))
+        self._frames.append(picture)
+        return _place(len(self._frames) - 1)
 
     @property
     def ratio(self) -> float:
@@ -48,13 +60,16 @@ class Sheet:
         return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
     def _pixels(self, side: int) -> NDArray[np.uint8]:
-        frames = self.rollouts.observations[np.array(list(self._tiles), dtype=np.int64)]
-        height, width = frames.shape[1:3]
+        height, width = self.rollouts.observations.shape[1:3]
         scale = min(1.0, side / max(height, width))
         size = (round(width * scale), round(height * scale))
-        sheet = np.zeros((-(-len(frames) // COLUMNS) * size[1], COLUMNS * size[0], 3), np.uint8)
-        for tile, frame in enumerate(frames):
+        sheet = np.zeros((-(-len(self._frames) // COLUMNS) * size[1], COLUMNS * size[0], 3), np.uint8)
+        for tile, frame in enumerate(self._frames):
             top, left = tile // COLUMNS * size[1], tile % COLUMNS * size[0]
             small = frame if scale == 1 else np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
             sheet[top : top + size[1], left : left + size[0]] = small
         return sheet
+
+
+def _place(tile: int) -> tuple[int, int]:
+    return tile % COLUMNS, tile // COLUMNS

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from srl_bench.decoder import Decoder
 from srl_bench.encoder import Encoder, encode_rows, observations_for
 from srl_bench.errors import DataError
 from srl_bench.metrics.search import nearest, search
@@ -15,6 +16,7 @@ from srl_bench.rollouts import SPLITS, Rollouts
 
 POOL, SHOWN, QUERIES = 1_000, 400, 5
 NEIGHBOURS, WALK_STEPS, COMPONENTS = 6, 7, 3
+TRAVERSED = 5
 EXTENT = 1_000
 
 
@@ -50,6 +52,7 @@ class View:
         neighbours: (Q, k) rows of the nearest frames of other episodes.
         distances: (Q, k) Euclidean, between standardised states.
         walks: (C, T) rows of the frames nearest to equally spaced points along each component.
+        states: (P, d) of the pool.
     """
 
     points: NDArray[np.int64]
@@ -57,6 +60,7 @@ class View:
     neighbours: NDArray[np.int64]
     distances: NDArray[np.float64]
     walks: NDArray[np.int64]
+    states: NDArray[np.float64]
 
     @property
     def is_constant(self) -> bool:
@@ -101,7 +105,7 @@ def look(encoder: Encoder, chosen: Sample) -> View:
     k = min(NEIGHBOURS, _fewest_others(chosen.episodes))
     index, distances = nearest(states, k, chosen.episodes, queries=chosen.queries)
     walks = _walks(centred, pca_axes)
-    return View(points, shares, chosen.pool[index], distances, chosen.pool[walks])
+    return View(points, shares, chosen.pool[index], distances, chosen.pool[walks], states)
 
 
 def states_of(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -114,6 +118,21 @@ def states_of(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> 
     observations = observations_for(encoder, rollouts)[needed]
     states = encoder.encode_episodes(observations, rollouts.actions[needed], offsets)
     return states[np.searchsorted(needed, rows)]
+
+
+def traversals(decoder: Decoder, states: NDArray) -> dict[int, NDArray[np.uint8]]:
+    """Return pictures (T, H, W, C) of the mean state with one dimension changed, by dimension.
+
+    It goes from the 2nd to the 98th percentile of the states (n, d). The dimensions are those that change the picture
+    most, in mean square, the first of them first.
+    """
+    stops = np.repeat(states.mean(axis=0)[None, None], WALK_STEPS, axis=1).repeat(states.shape[1], axis=0)
+    low, high = np.quantile(states, [0.02, 0.98], axis=0)
+    each = np.arange(states.shape[1])
+    stops[each, :, each] = np.linspace(low, high, WALK_STEPS).T
+    pictures = decoder.decode(stops.reshape(-1, states.shape[1])).reshape(*stops.shape[:2], *decoder.image_shape)
+    change = pictures.astype(np.float32).var(axis=1).reshape(len(each), -1).mean(axis=1)
+    return {int(dimension): pictures[dimension] for dimension in np.argsort(-change, kind="stable")[:TRAVERSED]}
 
 
 def _walks(centred: NDArray, axes: NDArray) -> NDArray[np.int64]:
