@@ -39,6 +39,7 @@ def ordinary() -> dict[str, Any]:
         "actions": random.normal(size=(len(x), 2)),
         "rewards": (x > 1).astype(float),
         "expert_actions": np.stack([x, y], axis=1),
+        "expert_returns": x * y,
         "seed": 0,
         "shared": True,
         "shifted_states": states + 0.1 * random.normal(size=states.shape),
@@ -62,6 +63,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "constant factors": data | {"factors": np.zeros_like(data["factors"])},
         "constant actions": data | {"actions": np.zeros_like(data["actions"])},
         "constant actions of the expert": data | {"expert_actions": np.zeros_like(data["expert_actions"])},
+        "constant returns of the expert": data | {"expert_returns": np.zeros_like(data["expert_returns"])},
         "constant rewards": data | {"rewards": np.zeros_like(data["rewards"])},
     }
 
@@ -77,6 +79,7 @@ def odd_scores(metric: Metric) -> dict[str, str]:
     concerns = {
         "constant actions": "actions",
         "constant actions of the expert": "expert_actions",
+        "constant returns of the expert": "expert_returns",
         "constant rewards": "rewards",
     }
     return {what: _told(metric, data) for what, data in cases().items() if concerns.get(what, "states") in read}

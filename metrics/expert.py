@@ -1,4 +1,4 @@
-"""What to do: does the representation show the action of an expert?"""
+"""What to do: does the representation show the action of an expert, and what it is worth?"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from srl_bench.metrics import common
 from srl_bench.metrics.dynamics import action_columns, classify, is_discrete
 from srl_bench.metrics.learners import Learner, fit
+from srl_bench.metrics.returns import check_rewards
 from srl_bench.registry import metric
 
 
@@ -61,3 +62,50 @@ def expert_action(
     if not z.shape[1]:
         return {"r2": 0.0}
     return {"r2": common.block_r2(columns[test], fit(learner, z[train], columns[train], seed)(z[test]))}
+
+
+@metric(
+    "expert_value",
+    better="higher",
+    range=(-np.inf, 1.0),
+    needs=("expert_returns", "split", "seed"),
+    shifts=3,
+    resample="test",
+    core=False,
+)
+def expert_value(
+    states: NDArray,
+    factors: NDArray,
+    *,
+    expert_returns: NDArray,
+    split: NDArray,
+    learner: Learner = "ridge",
+    seed: int = 0,
+) -> float:
+    """Value decodability under an expert: test R^2 of what it would get from here on, from z_t.
+
+    Unlike `value`, whose policy collected the data, it asks for what matters to an agent that solves the task, also
+    where the data hold next to no reward. The expert is the environment's scripted one; its returns are those of
+    simulations from every logged state over 20 steps, discounted by 0.95.
+
+    Args:
+        states: (N, d) latents.
+        factors: (N, K) ground truth (unused).
+        expert_returns: (N,) discounted return of the expert from the state of row t on.
+        split: (N,) 0 train, 1 validation (unused), 2 test, by whole episodes.
+        learner: "ridge" (penalty 1), "gbt" or "mlp".
+        seed: seed of the learner.
+
+    Returns:
+        The R^2; constant latents score 0. NaN, with a warning, where the expert gets the same from everywhere.
+    """
+    states, factors = common.check_inputs(states, factors)
+    split = common.check_split(split, len(states))
+    returns = check_rewards(expert_returns, len(states))
+    train, test = split == 0, split == 2
+    if not np.ptp(returns[test]):
+        return common.undefined("expert_value", "the expert's returns from the test episodes are constant")
+    z = states[:, common.active_dims(states)]
+    if not z.shape[1]:
+        return 0.0
+    return common.block_r2(returns[test, None], fit(learner, z[train], returns[train, None], seed)(z[test]))

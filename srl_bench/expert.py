@@ -1,7 +1,8 @@
-"""What an environment's scripted expert would do in the states of a data set."""
+"""What an environment's scripted expert would do in the states of a data set, and what it would get."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,8 @@ from srl_bench.rollouts import Rollouts
 
 # what only changes the look of an environment, and takes time to put on
 LOOKS = ("domain", "randomise")
+HORIZON, GAMMA = 20, 0.95
+DISCOUNTS = GAMMA ** np.arange(HORIZON)
 
 
 def has_expert(rollouts: Rollouts) -> bool:
@@ -37,8 +40,31 @@ def expert_actions(rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray:
     Raises:
         DataError: the environment has other factors than the data.
     """
+    random = np.random.default_rng(0)
+    return np.array([env.scripted_action(random, 0.0) for env in _in_states(rollouts, rows)])
+
+
+def expert_returns(rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Let the expert act from the states of some rows on; return (N,) its discounted returns over `HORIZON` steps.
+
+    The expert is without noise, the bodies begin at rest, and what an episode counts (touches of a button, say) begins
+    at none. Arguments and errors are those of `expert_actions`.
+    """
+    random = np.random.default_rng(0)
+    returns = np.zeros(len(rows))
+    for place, env in enumerate(_in_states(rollouts, rows)):
+        for discount in DISCOUNTS:
+            _, reward, terminated, _, _ = env.step(env.scripted_action(random, 0.0))
+            returns[place] += discount * reward
+            if terminated:
+                break
+    return returns
+
+
+def _in_states(rollouts: Rollouts, rows: NDArray[np.int64]) -> Iterator[Any]:
+    """Yield the environment of the data, without pictures, in the state of each row, in a new episode."""
     kwargs = {key: value for key, value in rollouts.info["environment_kwargs"].items() if key not in LOOKS}
-    made: Any = make_environment(rollouts.info["environment"], kwargs)
+    made: Any = make_environment(rollouts.info["environment"], kwargs | {"obs_type": "state"})
     env = made.unwrapped
     try:
         logged = [factor.name for factor in rollouts.factor_table]
@@ -47,13 +73,10 @@ def expert_actions(rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray:
             raise DataError(
                 f"{rollouts.path} lacks the factors {', '.join(lacking)} of {rollouts.info['environment']}."
             )
-        env.reset(seed=0)
         columns = [logged.index(factor.name) for factor in env.factors]
-        random = np.random.default_rng(0)
-        actions = []
         for state in rollouts.factors[rows][:, columns]:
+            env.reset(seed=0)
             env.set_factors(state)
-            actions.append(env.scripted_action(random, 0.0))
+            yield env
     finally:
         env.close()
-    return np.array(actions)

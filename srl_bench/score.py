@@ -21,7 +21,7 @@ import pandas as pd
 from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows
 from srl_bench.errors import DataError
-from srl_bench.expert import expert_actions, has_expert
+from srl_bench.expert import expert_actions, expert_returns, has_expert
 from srl_bench.metrics import bounds, common
 from srl_bench.metrics.resampling import MIN_EPISODES, limits, resampled_scores
 from srl_bench.progress import progress
@@ -30,7 +30,7 @@ from srl_bench.rollouts import Rollouts
 
 FEW_EPISODES = 100
 LOGGED = ("episode_ids", "steps", "split", "actions", "rewards")
-EXPERT = "expert_actions"
+EXPERT = {"expert_actions": expert_actions, "expert_returns": expert_returns}
 DESCRIBED = ("kinds", "roles", "names", "seed", "shared")
 
 
@@ -92,7 +92,7 @@ def score_records(
     """
     asked = None if metrics is None else [METRICS[name] for name in metrics]
     given = {*LOGGED, *DESCRIBED, *(["shifted_states"] if shifted is not None else [])}
-    chosen = _with_needs(asked, given | ({EXPERT} if has_expert(rollouts) else set()))
+    chosen = _with_needs(asked, given | (set(EXPERT) if has_expert(rollouts) else set()))
     _check_overlap(encoder, rollouts, allow_overlap)
     # A metric that needs steps gets whole episodes (True), any other evenly spaced rows (False).
     kept = {whole: thin(rollouts, max_rows) for whole, thin in ((False, _spread_rows), (True, _whole_episodes))}
@@ -127,8 +127,7 @@ def score_records(
             arrays = {name: logged[name][rows] for name in ("factors", *item.needs) if name in logged}
             if moved is not None:
                 arrays["shifted_states"] = moved[place]
-            if EXPERT in item.needs:
-                arrays[EXPERT] = expert_actions(rollouts, rows)
+            arrays |= {name: ask(rollouts, rows) for name, ask in EXPERT.items() if name in item.needs}
             needs = {name: value for name, value in (arrays | described).items() if name in item.needs}
             episodes = rollouts.episode_ids[rows] if intervals else None
             scored = kept["steps" in item.needs][test]

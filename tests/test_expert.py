@@ -5,8 +5,9 @@ import pytest
 
 import srl_bench as srl
 from srl_bench.errors import DataError
-from srl_bench.expert import expert_actions, has_expert
-from srl_bench.metrics import expert_action, variance_split
+from srl_bench.expert import GAMMA, HORIZON, expert_actions, expert_returns, has_expert
+from srl_bench.metrics import expert_action, expert_value, variance_split
+from srl_bench.metrics.returns import discounted_returns
 
 
 @pytest.mark.parametrize("options", [{}, {"action_type": "continuous"}, {"domain": "randomised", "distractors": 1}])
@@ -28,6 +29,33 @@ def test_asked_again_it_does_what_it_did(options, tmp_path):
     names = ["r2"] if "action_type" in options else ["balanced_accuracy", "gain"]
     assert list(scores.index) == [f"expert_action.{name}" for name in names]
     assert scores.iloc[0] > 0.3
+
+
+def test_the_expert_gets_again_what_it_got(tmp_path):
+    """Oracle: the discounted rewards that followed in its own recording."""
+    options = {"environment_kwargs": {"max_steps": 40, "reward_type": "shaped"}, "policy": "scripted", "noise": 0.0}
+    data = srl.record("srl_bench/MobileRobot-v0", frames=600, out=tmp_path / "data", **options)
+    rows, logged = discounted_returns(data.rewards, data.episode_ids, data.steps, GAMMA, HORIZON)
+    found = expert_returns(data, rows[::7])
+    assert np.ptp(found) > 0.1
+    # around the goal it may go either way, and draws
+    np.testing.assert_allclose(found, logged[::7], atol=0.05)
+    assert np.isclose(found, logged[::7], atol=1e-5).mean() > 0.9
+    scores = srl.score(srl.pretrain("ground_truth", data), data, metrics=["expert_value"])
+    assert -1 < scores["expert_value"] < 1
+
+
+def test_a_value_that_is_linear_in_the_latents_is_read_off():
+    random = np.random.default_rng(0)
+    z, split = random.normal(size=(900, 3)), np.repeat([0, 1, 2], 300)
+    worth = z @ [1.0, -2.0, 0.5] + 3
+    assert expert_value(z, z, expert_returns=worth, split=split) == pytest.approx(1, abs=1e-4)
+    # half of the variance is noise that no latent knows
+    noisy = worth + np.std(worth) * random.normal(size=900)
+    assert expert_value(z, z, expert_returns=noisy, split=split) == pytest.approx(0.5, abs=0.1)
+    assert expert_value(np.ones((900, 2)), z, expert_returns=worth, split=split) == 0
+    with pytest.warns(UserWarning, match="constant"):
+        assert np.isnan(expert_value(z, z, expert_returns=0 * worth, split=split))
 
 
 def test_data_of_unknown_environments_have_no_expert(tmp_path):

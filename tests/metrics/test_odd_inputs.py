@@ -32,6 +32,7 @@ def recording(n_rows: int = 300, n_dims: int = 4, n_factors: int = 3) -> dict:
         "seed": 0,
         "shared": True,
         "expert_actions": random.normal(size=(len(states), 2)),
+        "expert_returns": random.normal(size=len(states)),
         "shifted_states": states + 0.1 * random.normal(size=states.shape),
         "other_states": [states + 0.1 * random.normal(size=states.shape) for _ in range(4)],
     }

@@ -35,6 +35,7 @@ def recording(seed: int, n_episodes: int = 20, length: int = 15) -> dict:
         "actions": random.normal(size=(n_rows, 2)),
         "rewards": random.normal(size=n_rows),
         "expert_actions": random.normal(size=(n_rows, 2)),
+        "expert_returns": random.normal(size=n_rows),
         "kinds": KINDS,
         "names": NAMES,
         "roles": ["task", "task", "distractor"],
