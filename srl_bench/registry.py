@@ -77,9 +77,10 @@ class Metric:
     `needs` are the keyword arguments that the scoring protocol has to supply, out of: episode_ids, steps,
     split, kinds, roles, names, actions, rewards, seed, shared (whether one learner may serve all factors); and where
     the caller has them, shifted_states (of the same rows with another look), other_states (of encoders of other
-    seeds) and expert_actions and expert_returns (of the environment's expert from each row). `shifts` is the number of circular shifts that
-    estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless others are named.
-    `resample` tells how an interval is found (see `srl_bench.metrics.resampling`); without it there is none.
+    seeds), expert_actions and expert_returns (of the environment's expert from each row). `shifts` is the number of
+    circular shifts that estimate the floor (fewer for metrics that fit models). `core` metrics are computed unless
+    others are named. `resample` tells how an interval is found (see `srl_bench.metrics.resampling`); without it there
+    is none.
     """
 
     name: str
