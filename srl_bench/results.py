@@ -32,8 +32,9 @@ HEADLINE = {
 }
 FAILED = "failed"
 AGENTS_NOTE = (
-    "* area: mean return over the steps of training; steps_to_95: steps until the mean of three evaluations in a row\n"
-    "  is 95 % of the return on the ground truth, or all steps if it never is; reached: the share of seeds where it is"
+    "* area: mean return over the steps of training, with its 95 % bootstrap interval; steps_to_95: steps until the\n"
+    "  mean of three evaluations in a row is 95 % of the return on the ground truth, or all steps if it never is;\n"
+    "  reached: the share of seeds where it is"
 )
 # Tracks that have tables of their own.
 ASIDE = (FAILED, "cost", "agent")
@@ -285,8 +286,11 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
     ]
     (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
     if results["track"].eq("rl").any():
-        forms = ("", ".1f", ".2f", ".1f", ".0f", ".2f", ".0f")
-        tables = [f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt=forms)}" for name in environments]
+        forms = ("", ".1f", ".2f", ".1f", ".1f", ".1f", ".0f", ".2f", ".0f")
+        tables = [
+            f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt=forms, missingval='–')}"
+            for name in environments
+        ]
         (folder / "agents.md").write_text("\n\n".join([*tables, AGENTS_NOTE]) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
 

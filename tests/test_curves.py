@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from srl_bench.curves import agents_table, curves_of, interquartile_curve
 
@@ -50,6 +51,16 @@ def test_area_and_steps_to_the_reference_by_hand():
     assert table.loc["slow", "area"] == pytest.approx((97 / 2 + 97 + 97) / 4 / 2)
     assert table.loc["slow", "steps_per_second"] == 6
     assert np.isnan(table.loc["slow", "success"])
+
+
+def test_the_area_has_an_interval_from_five_seeds_on():
+    """Oracle: scipy's bootstrap."""
+    heights = np.array([10.0, 20, 30, 40, 90])
+    table = agents_table(results({"a": [[value, value] for value in heights], "few": [[1, 1]] * 4}), "e")
+    known = stats.bootstrap((heights,), np.mean, method="percentile", n_resamples=20_000, rng=0).confidence_interval
+    assert table.loc["a", "area"] == 38
+    np.testing.assert_allclose(table.loc["a", ["area_low", "area_high"]].astype(float), known, atol=1.5)
+    assert table.loc["few", ["area_low", "area_high"]].isna().all()
 
 
 def test_negative_returns_come_within_five_percent_from_below():

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from srl_bench.errors import ConfigError, DataError
-from srl_bench.report.figures import write_figures
+from srl_bench.report.figures import line_styles, write_figures
 from srl_bench.report.terminal import rich_table
 from srl_bench.results import (
     formatted,
@@ -198,3 +198,11 @@ def test_undefined_values_and_metrics_of_plug_ins_are_shown():
     text = formatted(long(rows), "srl_bench/World-v0").set_index("method")
     assert text.loc["collapsed", "MIG"] == "–"
     assert text.loc["works", "my_metric"] == "3.000"
+
+
+def test_no_two_lines_look_the_same():
+    methods = ["raw_pixels", *map(str, range(14)), "ground_truth"]
+    styles = line_styles(methods)
+    assert len(set(styles.values())) == len(methods)
+    assert {styles[method][1] for method in ("raw_pixels", "ground_truth")} <= {"--", ":"}
+    assert {styles[str(index)][1] for index in range(14)} == {"-", "-."}

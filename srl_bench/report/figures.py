@@ -107,13 +107,13 @@ def learning_curves(results: pd.DataFrame) -> Figure:
 
 
 def line_styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, float, float], str]]:
-    """Return a colour that the colour-blind tell apart and a line style for each method, dashed for references."""
+    """Return a colour that the colour-blind tell apart and a line style for each method, broken for references."""
     palette = sns.color_palette("colorblind")
     # Two of the ten are too light for a thin line on white.
     colours = [palette[index] for index in (0, 1, 2, 3, 4, 5, 7, 9)]
     places = {method: divmod(index, len(colours)) for index, method in enumerate(methods)}
     return {
-        method: (colours[place], "--" if method in REFERENCES else ("-", "-.", ":")[turn % 3])
+        method: (colours[place], (("--", ":") if method in REFERENCES else ("-", "-."))[turn % 2])
         for method, (turn, place) in places.items()
     }
 
