@@ -49,6 +49,7 @@ def world() -> dict[str, Any]:
         "steps": steps,
         "split": common.split_episodes(episode_ids),
         "actions": random.normal(size=(N_ROWS, 2)),
+        "expert_actions": np.argmax(factors[:, :4] @ random.normal(size=(4, 6)), axis=1),
         "rewards": factors[:, 0] + random.normal(size=N_ROWS),
         "kinds": ["continuous"] * N_FACTORS,
         "roles": ["task"] * N_FACTORS,
