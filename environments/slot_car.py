@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ LANES_APART = 0.12
 SPEEDS = 25
 FULL_SPEED, CORNER_SPEED, SPEED_NOISE = 0.1, 0.05, 0.1
 PENALTY = 10.0
+BLOCK = 32
 
 FLOOR_COLOUR = (0.82, 0.80, 0.74, 1.0)
 ROAD_COLOUR = (0.32, 0.32, 0.35, 1.0)
@@ -119,6 +121,7 @@ class SlotCar(SimulatorEnv):
     def __init__(self, **options: Any) -> None:
         self._values = (0.0,) * 4
         self._lap = 0.0
+        self._noise = _noises(np.random.default_rng(0))
         super().__init__(**options)
 
     def load_scenery(self, client: int) -> None:
@@ -151,6 +154,7 @@ class SlotCar(SimulatorEnv):
 
     def _start_episode(self) -> None:
         self._lap = 0.0
+        self._noise = _noises(self.np_random)
         car, other = self.np_random.uniform(-math.pi, math.pi, 2).tolist()
         self._put(car, other)
 
@@ -159,12 +163,12 @@ class SlotCar(SimulatorEnv):
             velocity = FULL_SPEED * (discrete_action(action, SPEEDS) + 1) / SPEEDS
         else:
             velocity = FULL_SPEED * (continuous_action(action, 1)[0] + 1) / 2
-        rng = self.np_random
-        driven = velocity * (1 + SPEED_NOISE * rng.standard_normal())
+        slip, pace = next(self._noise)
+        driven = velocity * (1 + SPEED_NOISE * slip)
         thrown = velocity > CORNER_SPEED and self._touches_a_corner(driven)
         car, other, _, _ = self._values
         car += math.tau * driven / TRACK.length
-        other += math.tau * FULL_SPEED * rng.random() / OTHER_TRACK.length
+        other += math.tau * FULL_SPEED * pace / OTHER_TRACK.length
         self._put(math.remainder(car, math.tau), math.remainder(other, math.tau))
         self._lap = 0.0 if thrown else self._lap + driven
         self._solved = self._solved or self._lap >= TRACK.length
@@ -186,6 +190,15 @@ class SlotCar(SimulatorEnv):
         if self.action_type == "discrete":
             return int(SPEEDS * speed) - 1
         return np.array([2 * speed - 1], np.float32)
+
+
+def _noises(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    """Yield the noise of the green car and the pace of the red one, step by step.
+
+    They are drawn in blocks: a draw of its own takes as long as it takes to move a car.
+    """
+    while True:
+        yield from zip(rng.standard_normal(BLOCK).tolist(), rng.random(BLOCK).tolist(), strict=True)
 
 
 def _add_ribbon(client: int, track: Track, width: float, height: float, colour: Colour) -> None:
