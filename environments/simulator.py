@@ -314,9 +314,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         return pixels if len(self.views) == 1 else gymnasium.spaces.Dict(parts)
 
     def _observation(self, state: NDArray[np.float64]) -> Any:
-        view = self._only_view
-        if view is not None:
-            return self._scene.picture(self.image_size, view, self.camera(view), self.goal_poses(), self._noise_start + self._elapsed)
+        if self._only_view is not None:
+            return self._frame(self.image_size, self._only_view)
         vector = state.astype(np.float32)
         if self.obs_type == "state":
             return vector
