@@ -14,8 +14,8 @@ from speed_training import alternate, make_trainer, step_of
 import srl_bench as srl
 from srl_bench.batch import Batch
 from srl_bench.method import as_objective, resolve
-from srl_bench.pretrain import Trainer
 from srl_bench.registry import METHODS
+from srl_bench.trainer import Trainer
 
 FIELDS = ("_images", "action_vector", "_window_rows", "actions", "rewards")
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 def bare_step(trainer: Trainer):
     """One step on a batch whose fields were gathered before; the loss's own draws and passes are its arithmetic."""
-    rows = trainer._sample(0)
+    rows = trainer.sample(0)
     first = trainer._batch(rows, 0)
     known = {name: getattr(first, name) for name in (*FIELDS, *trainer.data.fields)}
     known["_images"] = first._images.clone(memory_format=torch.preserve_format)

@@ -15,10 +15,11 @@ from torch.nn import functional
 import srl_bench as srl
 from srl_bench.device import resolve_precision
 from srl_bench.losses import causality, proportionality, repeatability, temporal_coherence
-from srl_bench.method import as_objective, resolve
+from srl_bench.method import resolve
 from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
 from srl_bench.nets.heads import PixelShuffleDecoder, mlp
-from srl_bench.pretrain import Trainer, make_network
+from srl_bench.pretrain import make_trainer as trainer_for
+from srl_bench.trainer import Trainer
 
 BATCH, LATENT, ROUNDS, STEPS = 64, 32, 41, 600
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def main() -> None:
             ("robotic_priors", bare_priors, 1.10),
         ):
             trainer = make_trainer(name, rollouts)
-            rows = trainer._sample(0)
+            rows = trainer.sample(0)
             resident = trainer._batch(rows, 0)._images.clone(memory_format=torch.preserve_format)
             reference = bare(trainer, resident, rows, precision)
             times = alternate(reference, lambda t=trainer, x=resident, r=rows: step_resident(t, x, r), step_of(trainer))
@@ -74,9 +75,7 @@ def alternate(*functions) -> list[float]:
 
 
 def make_trainer(name: str, rollouts: srl.Rollouts) -> Trainer:
-    method, config = resolve(name), srl.TrainConfig(latent_dim=LATENT, batch_size=BATCH, steps=1)
-    network = make_network(method, rollouts, config)
-    return Trainer(method, as_objective(method, network.state_dim), network, rollouts, config, None)
+    return trainer_for(resolve(name), rollouts, srl.TrainConfig(latent_dim=LATENT, batch_size=BATCH, steps=1))
 
 
 def step_of(trainer: Trainer):
@@ -86,7 +85,7 @@ def step_of(trainer: Trainer):
     def step() -> None:
         index = next(count)
         trainer.network.train()
-        batch = trainer._batch(trainer._sample(index), index)
+        batch = trainer._batch(trainer.sample(index), index)
         trainer.method.training_step(trainer.objective, batch, trainer.optimizer, 0.5)
 
     return step

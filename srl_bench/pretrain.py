@@ -1,46 +1,27 @@
-"""The one training loop: any method, resumable, the same numbers for the same seed.
-
-Every random number of step t is derived from (seed, t), those that a loss draws from torch's global generators
-included, so a run that was interrupted and resumed draws what an uninterrupted one draws.
-"""
+"""Rollouts to a frozen encoder: any method, resumable."""
 
 from __future__ import annotations
 
-import copy
-import csv
-import json
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
-from srl_bench.batch import Batch
-from srl_bench.built import BuiltObjective, check_finite
 from srl_bench.config import TrainConfig, options
 from srl_bench.decoder import decoder_of
-from srl_bench.device import cpu_threads, resolve_device, resolve_precision
+from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import Method, as_objective, describe, resolve
-from srl_bench.nets.encoder import EncoderNetwork, pixel_statistics
-from srl_bench.objective import Loss, Objective, Spec
-from srl_bench.progress import progress
-from srl_bench.provenance import code_version, provenance
-from srl_bench.resident import ResidentData
+from srl_bench.nets.encoder import EncoderNetwork
+from srl_bench.objective import Loss, Objective
+from srl_bench.provenance import provenance
 from srl_bench.rollouts import Rollouts
-from srl_bench.seeding import derive_seed, generator
-
-VALIDATION_ROWS = 1024
-STATISTICS_ROWS = 2048
-REPORT_EVERY = 50
+from srl_bench.seeding import derive_seed
+from srl_bench.trainer import Trainer, action_dim, training_images
 
 
 def pretrain(
@@ -71,9 +52,25 @@ def pretrain(
     config = config or options(TrainConfig, settings)
     chosen = resolve(method)
     folder = Path(out) if out is not None else None
-    state_dim = chosen.state_dim(config.latent_dim, rollouts.factors.shape[1])
-    origin = provenance(
-        **describe(chosen, state_dim, chosen.body(config.body)),
+    origin = origin_of(chosen, rollouts, config)
+    if folder is not None and (folder / "encoder").exists():
+        return finished(folder / "encoder", origin)
+    started = time.perf_counter()
+    with cpu_threads(config.threads), torch.random.fork_rng():
+        if chosen.objective(chosen.state_dim(config.latent_dim, rollouts.factors.shape[1])) is None:
+            torch.manual_seed(derive_seed(config.seed, "network"))
+            network = chosen.fit(make_network(chosen, rollouts, config), rollouts, config.seed)
+            return freeze(network, None, chosen, rollouts, origin, started, folder)
+        trainer = make_trainer(chosen, rollouts, config, folder)
+        trainer.run()
+        return freeze(trainer.network, trainer, chosen, rollouts, origin, started, folder)
+
+
+def origin_of(method: Method, rollouts: Rollouts, config: TrainConfig) -> dict[str, Any]:
+    """Return the provenance of an encoder before it is trained."""
+    state_dim = method.state_dim(config.latent_dim, rollouts.factors.shape[1])
+    return provenance(
+        **describe(method, state_dim, method.body(config.body)),
         train=asdict(config),
         environment=rollouts.environment,
         environment_kwargs=rollouts.environment_kwargs,
@@ -81,30 +78,6 @@ def pretrain(
         training_episodes=list(rollouts.info["split"]["train"]),
         training_hashes=rollouts.episode_hashes("train"),
     )
-    if folder is not None and (folder / "encoder").exists():
-        return _finished(folder / "encoder", origin)
-    started = time.perf_counter()
-    with cpu_threads(config.threads), torch.random.fork_rng():
-        torch.manual_seed(derive_seed(config.seed, "network"))
-        objective = as_objective(chosen, state_dim)
-        network = make_network(chosen, rollouts, config)
-        decoder = None
-        if objective is None:
-            network = chosen.fit(network, rollouts, config.seed)
-        else:
-            trainer = Trainer(chosen, objective, network, rollouts, config, folder)
-            trainer.run()
-            decoder = trainer.objective.decoder
-        encoder = Encoder(network.to("cpu"), chosen.observation, origin)
-        encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
-    encoder.provenance["seconds"] = time.perf_counter() - started
-    encoder.provenance["parameters"] = sum(p.numel() for p in encoder.network.parameters())
-    if folder is not None:
-        if decoder is not None:
-            decoder_of(encoder, *decoder).save(folder / "decoder")
-        encoder.save(folder / "encoder")
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    return encoder
 
 
 def make_network(method: Method, rollouts: Rollouts, config: TrainConfig) -> EncoderNetwork:
@@ -121,286 +94,58 @@ def make_network(method: Method, rollouts: Rollouts, config: TrainConfig) -> Enc
         method.memory(state_dim, rollouts.n_actions, action_dim(rollouts)),
     )
     if pixels:
-        network.centre_on(_training_images(rollouts))
+        network.centre_on(training_images(rollouts))
     return network
 
 
-def _finished(path: Path, origin: dict[str, Any]) -> Encoder:
+def make_trainer(method: Method, rollouts: Rollouts, config: TrainConfig, folder: Path | None = None) -> Trainer:
+    """Return what trains a method that has an objective, its weights drawn by the seed of `config`.
+
+    A teacher is trained first, with the same settings.
+    """
+    torch.manual_seed(derive_seed(config.seed, "network"))
+    network = make_network(method, rollouts, config)
+    objective = as_objective(method, network.state_dim)
+    assert objective is not None
+    teacher = None
+    if objective.teacher:
+        place = folder / "teacher" if folder is not None else None
+        teacher = pretrain(objective.teacher, rollouts, out=place, config=config)
+    return Trainer(method, objective, network, rollouts, config, folder, teacher)
+
+
+def freeze(
+    network: EncoderNetwork,
+    trainer: Trainer | None,
+    method: Method,
+    rollouts: Rollouts,
+    origin: dict[str, Any],
+    started: float,
+    folder: Path | None,
+) -> Encoder:
+    """Return the encoder of a trained network, and write it, and its decoder if it has one, to the folder."""
+    encoder = Encoder(network.to("cpu"), method.observation, origin)
+    encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
+    encoder.provenance["seconds"] = time.perf_counter() - started
+    encoder.provenance["parameters"] = sum(p.numel() for p in encoder.network.parameters())
+    if folder is not None:
+        decoder = trainer.objective.decoder if trainer is not None else None
+        if decoder is not None:
+            decoder_of(encoder, *decoder).save(folder / "decoder")
+        encoder.save(folder / "encoder")
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return encoder
+
+
+def finished(path: Path, origin: dict[str, Any]) -> Encoder:
+    """Return the encoder that is there already.
+
+    Raises:
+        DataError: it is another one.
+    """
     encoder = load_encoder(path)
     facts = ("method", "train", "data_hash", "code_version", "plugins")
     differs = [key for key in facts if encoder.provenance.get(key) != origin[key]]
     if differs:
         raise DataError(f"{path} holds another encoder (differs in {', '.join(differs)}); give another folder.")
     return encoder
-
-
-class Trainer:
-    """State of one training run."""
-
-    def __init__(
-        self,
-        method: Method,
-        objective: Objective,
-        network: EncoderNetwork,
-        rollouts: Rollouts,
-        config: TrainConfig,
-        folder: Path | None,
-    ) -> None:
-        self.method, self.config, self.folder = method, config, folder
-        self.device = resolve_device(config.device)
-        self.precision = resolve_precision(config.precision, self.device)
-        self.data = ResidentData(rollouts, self.device)
-        self.data_hash = rollouts.data_hash
-        self.horizon = objective.horizon
-        windows = {split: rollouts.transitions(split, max(2, self.horizon)) for split in ("train", "val")}
-        for split, rows in windows.items():
-            if not len(rows):
-                raise DataError(
-                    f"{objective} reads {self.horizon} frames in a row; no {split} episode of {rollouts.path} has them."
-                )
-        self.rows = windows["train"]
-        # A window of T frames counts as T / 2 transitions, so that all methods see as many frames per step.
-        self.batch_size = max(1, 2 * config.batch_size // max(2, self.horizon))
-        held_out = _spread(windows["val"], VALIDATION_ROWS)
-        # Shuffled like training rows, so that terms on pairs see pairs of different episodes.
-        self.validation_rows = generator(config.seed, "validation").permutation(held_out)
-        rewards = rollouts.rewards[self.rows]
-        self.minority = self.rows[rewards != _most_frequent(rewards)]
-        factors = rollouts.factors[rollouts.split == 0]
-        deviations = np.where(factors.std(0) < 1e-8, 1.0, factors.std(0))
-        own = [index for index, factor in enumerate(rollouts.factor_table) if factor.proprioceptive]
-        mean, std = pixel_statistics(_training_images(rollouts))
-        spec = Spec(
-            state_dim=network.state_dim,
-            pixel_mean=torch.from_numpy(np.ascontiguousarray(mean)),
-            pixel_std=std,
-            n_actions=rollouts.n_actions,
-            action_dim=action_dim(rollouts),
-            reward_values=tuple(np.unique(rewards).tolist()),
-            reward_mean=float(rewards.mean()),
-            reward_std=float(rewards.std()) or 1.0,
-            factor_mean=tuple(factors.mean(0).tolist()),
-            factor_std=tuple(deviations.tolist()),
-            proprioception=torch.from_numpy(((factors - factors.mean(0)) / deviations)[:, own].astype(np.float32)),
-            rows=torch.from_numpy(np.flatnonzero(rollouts.split == 0)),
-            teacher=self._teacher(objective.teacher, rollouts),
-        )
-        if not any(term.loss.prevents_collapse for term in objective):
-            warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = BuiltObjective(objective, spec).to(self.device)
-        # What is kept after training: the encoder, and the decoder that pictures are made with.
-        decoder = self.objective.decoder
-        self.kept = nn.ModuleDict({"network": self.network} | ({"decoder": decoder[0]} if decoder else {}))
-        self.oversampling = max(term.loss.reward_oversampling for term in objective)
-        parameters = [p for module in (self.network, self.objective) for p in module.parameters() if p.requires_grad]
-        self.target_rate = objective.target_rate
-        self.target = copy.deepcopy(self.network).requires_grad_(False) if self.target_rate else None
-        self.optimizer = method.optimizer(parameters, config.learning_rate or method.learning_rate)
-        self.step = 0
-        self.best = float("inf")
-        self.best_weights: dict[str, Tensor] = {}
-        self.log: list[dict[str, Any]] = []
-
-    def _teacher(self, method: str, rollouts: Rollouts) -> Encoder | None:
-        """Return the frozen encoder of a method, trained with the same settings before anything else."""
-        folder = self.folder / "teacher" if self.folder is not None else None
-        return pretrain(method, rollouts, out=folder, config=self.config) if method else None
-
-    def run(self) -> None:
-        """Train to the last step and leave the chosen weights in the network."""
-        self._resume()
-        per_step = self.batch_size * self.horizon
-        running: dict[str, Tensor] = {}
-        since = (time.perf_counter(), self.step)
-        with progress() as bar:
-            task = bar.add_task(f"pretrain {self.method}", total=self.config.steps, completed=self.step, status="")
-            while self.step < self.config.steps:
-                self.network.train()
-                _, values = self.method.training_step(
-                    self.objective,
-                    self._batch(self._sample(self.step), self.step),
-                    self.optimizer,
-                    self._progress(),
-                )
-                self._follow()
-                for label, value in values.items():
-                    running[label] = running.get(label, 0.0) + value.detach()
-                self.step += 1
-                at_checkpoint = self.step % self.config.validate_every == 0 or self.step == self.config.steps
-                if self.step % REPORT_EVERY == 0 or at_checkpoint:
-                    check_finite({label: value.item() for label, value in values.items()}, self.step)
-                    speed = (self.step - since[1]) * per_step / (time.perf_counter() - since[0])
-                    terms = "  ".join(f"{label} {value.item():.4g}" for label, value in values.items())
-                    bar.update(task, completed=self.step, status=f"{terms}  {speed:,.0f} images/s")
-                if at_checkpoint:
-                    count = self.step - since[1]
-                    self._validate({label: float(value) / count for label, value in running.items()}, speed)
-                    running, since = {}, (time.perf_counter(), self.step)
-        if self.config.keep == "best":
-            self.kept.load_state_dict(self.best_weights)
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the target network towards the encoder."""
-        if self.target is not None:
-            torch._foreach_lerp_(list(self.target.parameters()), list(self.network.parameters()), self.target_rate)
-
-    def _progress(self) -> float:
-        return self.step / self.config.steps
-
-    def _sample(self, step: int) -> NDArray[np.int64]:
-        """Return the rows of the minibatch of one step."""
-        size = min(self.batch_size, len(self.rows))
-        epoch, position = divmod(step, len(self.rows) // size)
-        if position == 0 or step == self._resumed_at:
-            self._order = generator(self.config.seed, "epoch", epoch).permutation(self.rows)
-        rows = self._order[position * size : (position + 1) * size]
-        extra = round(self.oversampling * size)
-        if extra and len(self.minority):
-            rows = rows.copy()
-            rows[:extra] = generator(self.config.seed, "minority", step).choice(self.minority, extra)
-        return rows
-
-    def _batch(self, rows: NDArray[np.int64], *keys: str | int) -> Batch:
-        """Return a minibatch, all random numbers from here on derived from the keys."""
-        seed = derive_seed(self.config.seed, "noise", *keys)
-        # torch.manual_seed takes seventy times as long.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        return Batch(
-            self.data,
-            torch.from_numpy(rows).to(self.device),
-            self.network,
-            horizon=self.horizon,
-            precision=self.precision,
-            target=self.target,
-        )
-
-    def _validate(self, trained: dict[str, float], speed: float) -> None:
-        """Score the held-out episodes with the final weights of all terms, log, and write a checkpoint."""
-        self.network.eval()
-        chunks = np.array_split(self.validation_rows, max(1, len(self.validation_rows) // self.batch_size))
-        sums = dict.fromkeys(["total", *self.objective.labels], 0.0)
-        for index, chunk in enumerate(chunks):
-            with torch.no_grad():
-                total, values = self.objective(self._batch(chunk, "validation", index), 1.0)
-            for label, value in {"total": total, **values}.items():
-                sums[label] += float(value) * len(chunk) / len(self.validation_rows)
-        check_finite(sums, self.step)
-        batch = self._batch(chunks[0], "validation", 0)
-        _, values = self.objective(batch, 1.0)
-        norms = self.objective.gradient_norms(values, batch.encodings, self._progress())
-        weights = self.objective.weights(self._progress())
-        magnitude = sum(abs(weights[label] * sums[label]) for label in weights) or 1.0
-        self.log += [
-            {
-                "step": self.step,
-                "term": label,
-                "train": trained[label],
-                "validation": sums[label],
-                "weight": weight,
-                "share": abs(weight * sums[label]) / magnitude,
-                "gradient_norm": norms[label],
-                "images_per_second": speed,
-            }
-            for label, weight in weights.items()
-        ]
-        if sums["total"] < self.best:
-            self.best = sums["total"]
-            self.best_weights = {name: value.detach().clone() for name, value in self.kept.state_dict().items()}
-        if self.folder is not None:
-            self._write_log(self.folder)
-            self._save_checkpoint(self.folder / "checkpoint.safetensors")
-
-    def _write_log(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "train.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(self.log[0]))
-            writer.writeheader()
-            writer.writerows(self.log)
-        if self.config.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            with SummaryWriter(folder / "tensorboard") as board:
-                for row in self.log:
-                    if row["step"] == self.step:
-                        for column in ("train", "validation", "gradient_norm"):
-                            board.add_scalar(f"{row['term']}/{column}", row[column], row["step"])
-
-    def _save_checkpoint(self, path: Path) -> None:
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best_weights.items()}
-        if self.target is not None:
-            tensors |= {f"target.{name}": value for name, value in self.target.state_dict().items()}
-        optimizer = self.optimizer.state_dict()
-        for index, state in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        about = {"step": self.step, "best": self.best, "log": self.log, "identity": self._identity()}
-        temporary = path.with_suffix(".tmp")
-        cloned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(cloned, temporary, metadata={"about": json.dumps(about)})
-        temporary.rename(path)
-
-    _resumed_at = -1
-
-    def _resume(self) -> None:
-        path = self.folder / "checkpoint.safetensors" if self.folder is not None else None
-        if path is None or not path.exists():
-            return
-        try:
-            with safe_open(path, framework="pt", device=str(self.device)) as stream:
-                about = json.loads(stream.metadata()["about"])
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise DataError(f"{path} is damaged ({error}); delete it to start again.") from error
-        if about["identity"] != self._identity():
-            raise DataError(
-                f"{path} is of another run, or of other code; give another folder, or delete it to start again."
-            )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-        self.network.load_state_dict(part("network."))
-        self.objective.load_state_dict(part("objective."))
-        if self.target is not None:
-            self.target.load_state_dict(part("target."))
-        self.best_weights = part("best.")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("optimizer.").items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        # Fused Adam pairs weights and moments by their place in memory, so that the layouts must agree.
-        for parameter, moments in self.optimizer.state.items():
-            for key, value in moments.items():
-                if value.shape == parameter.shape:
-                    moments[key] = torch.empty_like(parameter).copy_(value)
-        self.step, self.best, self.log = about["step"], about["best"], about["log"]
-        self._resumed_at = self.step
-
-    def _identity(self) -> dict[str, Any]:
-        described = describe(self.method, self.network.state_dim, str(self.network.config["body"]))
-        return {**described, "config": asdict(self.config), "data": self.data_hash, "code": code_version()}
-
-
-def action_dim(rollouts: Rollouts) -> int:
-    """Return the length of the action vector, one-hot for discrete actions."""
-    return rollouts.n_actions or rollouts.actions.shape[1]
-
-
-def _training_images(rollouts: Rollouts) -> NDArray[np.uint8]:
-    return rollouts.observations[_spread(np.flatnonzero(rollouts.split == 0), STATISTICS_ROWS)]
-
-
-def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return at most `count` of the rows, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64))]
-
-
-def _most_frequent(values: NDArray) -> float:
-    distinct, counts = np.unique(values, return_counts=True)
-    return distinct[counts.argmax()]

@@ -57,6 +57,8 @@ FLOORS = {
     "convert": 4,
     "play": 4,
     "pretrain": 4,
+    "trainer": 4,
+    "seeds": 4,
     "score": 4,
     "expert": 4,
     "intervene": 4,

@@ -13,15 +13,17 @@ import worlds
 from safetensors import safe_open
 
 import srl_bench as srl
+from srl_bench.config import TrainConfig
 from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder, observations_for
 from srl_bench.errors import ConfigError, DataError, TrainingError, UnknownNameError
 from srl_bench.losses.variational import KL
 from srl_bench.method import Method
 from srl_bench.objective import Loss
-from srl_bench.pretrain import TrainConfig, Trainer, pretrain
+from srl_bench.pretrain import pretrain
 from srl_bench.provenance import source_version
 from srl_bench.resident import fits
+from srl_bench.trainer import Trainer
 
 FAST = {"latent_dim": 6, "steps": 12, "batch_size": 16, "body": "flatten", "validate_every": 5}
 
@@ -159,8 +161,8 @@ def test_logging_and_checkpoints_do_not_change_the_weights(tiny, tmp_path):
 def test_an_epoch_sees_every_transition_once(tiny, monkeypatch):
     """By counting: with 16 rows per step, each of the first len // 16 steps brings new rows."""
     seen = []
-    original = Trainer._sample
-    monkeypatch.setattr(Trainer, "_sample", lambda self, step: seen.append(original(self, step)) or seen[-1])
+    original = Trainer.sample
+    monkeypatch.setattr(Trainer, "sample", lambda self, step: seen.append(original(self, step)) or seen[-1])
     train("autoencoder", tiny, steps=2 * (len(tiny.transitions("train")) // 16))
     half = len(seen) // 2
     for epoch in (np.concatenate(seen[:half]), np.concatenate(seen[half:])):
@@ -175,8 +177,8 @@ def test_an_epoch_sees_every_transition_once(tiny, monkeypatch):
 def test_reward_oversampling_fills_a_quarter_of_the_batch(tiny, monkeypatch, method):
     """The causality prior asks for 4 of 16 rows with another reward than the most frequent one, 0."""
     seen = []
-    original = Trainer._sample
-    monkeypatch.setattr(Trainer, "_sample", lambda self, step: seen.append(original(self, step)) or seen[-1])
+    original = Trainer.sample
+    monkeypatch.setattr(Trainer, "sample", lambda self, step: seen.append(original(self, step)) or seen[-1])
     train(method, tiny)
     assert all((tiny.rewards[rows[:4]] != 0).all() for rows in seen)
     assert all(set(rows) <= set(tiny.transitions("train")) for rows in seen)
@@ -269,7 +271,7 @@ def test_what_other_code_left_is_not_continued(tiny, tmp_path, monkeypatch, fact
     torn(tiny, tmp_path / "torn", monkeypatch, method="example_noise")
     train("example_noise", tiny, out=tmp_path / "finished")
     for module in (
-        sys.modules["srl_bench.pretrain"],
+        sys.modules["srl_bench.trainer"],
         sys.modules["srl_bench.provenance"],
         sys.modules["srl_bench.method"],
     ):

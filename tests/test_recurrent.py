@@ -17,9 +17,10 @@ from srl_bench.grammar import parse
 from srl_bench.method import resolve
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.nets.memory import VariationalFilter, Velocity
-from srl_bench.pretrain import Trainer, pretrain
+from srl_bench.pretrain import pretrain
 from srl_bench.resident import ResidentData
 from srl_bench.seeding import derive_seed
+from srl_bench.trainer import Trainer
 from srl_bench.vecenv import EncodedObservation
 
 ENVIRONMENT = "srl_bench/MobileRobot-v0"
@@ -227,14 +228,14 @@ def test_a_target_network_follows_by_a_hundredth_and_is_resumed(tiny, tmp_path, 
     text = "reconstruction + forward(target='average')"
     options = {"steps": 4, "latent_dim": D, "body": "flatten", "batch_size": 8, "validate_every": 1, "keep": "last"}
     whole = pretrain(text, tiny, **options)
-    original = Trainer._validate
+    original = Trainer.validate
 
     def stopped(self, *args):
         original(self, *args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_validate", stopped)
+        patch.setattr(Trainer, "validate", stopped)
         with pytest.raises(KeyboardInterrupt):
             pretrain(text, tiny, out=tmp_path, **options)
     with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as stream:
