@@ -6,7 +6,8 @@ r"""Embed to control (Watter, Springenberg, Boedecker & Riedmiller 2015, 1506.07
                   \,\Vert\, q(s_{t+1} \mid o_{t+1})\right]
 
 Assumes that one observation shows the whole state, in which the dynamics are locally linear. A system with
-velocity, seen in single frames, breaks the first assumption.
+velocity, seen in single frames, breaks the first assumption: give the encoder two (`--frame-stack 2`), as the paper
+does.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srl_bench.errors import DataError
+from srl_bench.errors import ConfigError, DataError
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.nets.memory import Memory
 from srl_bench.resident import ResidentData
@@ -85,6 +85,12 @@ class Batch:
     def _images(self) -> Tensor:
         return self._data.images(self._window_rows.flatten())
 
+    @cached_property
+    def _inputs(self) -> Tensor:
+        """What the encoder reads of the windows: the images, or stacks of them."""
+        stack = self._network.frame_stack
+        return self._images if stack == 1 else self._data.stacked_images(self._window_rows.flatten(), stack)
+
     @property
     def obs(self) -> Tensor:
         return self._images[: len(self)]
@@ -116,7 +122,7 @@ class Batch:
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None]:
         """Mean and log-variance of all frames of the batch: the one pass through the encoder."""
-        return self._encode(self._images)
+        return self._encode(self._inputs)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16)
@@ -131,12 +137,19 @@ class Batch:
         """Return the states (N, d), means if they are Gaussian, of other images (N, C, H, W) in [0, 1].
 
         It costs a pass through the encoder: for losses on changed images, or on moments outside the batch.
+
+        Raises:
+            ConfigError: the encoder reads stacks of frames.
         """
+        if self._network.frame_stack > 1:
+            raise ConfigError("a loss encodes images of its own, which are no stacks; give frame_stack=1.")
         return self._encode(images)[0]
 
     def encode_rows(self, rows: Tensor) -> Tensor:
         """Return the states (N, d) of other rows (N,) of the data."""
-        return self.encode(self._data.other_images(rows))
+        stack = self._network.frame_stack
+        images = self._data.other_images(rows) if stack == 1 else self._data.stacked_images(rows, stack)
+        return self._encode(images)[0]
 
     def encode_view(self, rows: Tensor, view: int = 1) -> Tensor:
         """Return the states (N, d) of rows (N,) of the data as another camera saw them, the second by default."""
@@ -174,7 +187,7 @@ class Batch:
         if self._target is None:
             raise DataError("a loss reads states of the target network; give its class a `target_rate`.")
         with torch.no_grad(), self._autocast():
-            return self._target(self._images)[0]
+            return self._target(self._inputs)[0]
 
     @property
     def target_state(self) -> Tensor:

@@ -90,6 +90,9 @@ class TrainConfig:
     """Step size of Adam; by default the method's own."""
     body: str = "nature"
     """Network body of the encoder."""
+    frame_stack: int = 1
+    """Frames that the encoder sees at once, the last ones of the episode: two for what moves, where a method keeps no
+    memory of its own."""
     seed: int = 0
     """Seed of initialisation, batches and noise."""
     keep: Literal["best", "last"] = "best"
@@ -107,7 +110,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_positive(self, "latent_dim", "steps", "batch_size", "validate_every", "threads")
+        check_positive(self, "latent_dim", "steps", "batch_size", "validate_every", "threads", "frame_stack")
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be positive, not {self.learning_rate}.")
 

@@ -66,8 +66,8 @@ class Encoder(nn.Module):
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether states depend on earlier frames."""
-        return self.network.memory is not None
+        """Whether states depend on earlier frames, through a memory or a stack of frames."""
+        return self.network.memory is not None or self.network.frame_stack > 1
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
             DataError: the encoder is recurrent.
         """
         if self.is_recurrent:
-            raise DataError("this encoder has a memory: take its `step`s, or give whole episodes to `encode_episodes`.")
+            raise DataError("states depend on earlier frames: take `step`s, or give episodes to `encode_episodes`.")
         mean, _ = self.network(observations)
         return (mean - self.mean) / self.std
 
@@ -108,9 +108,10 @@ class Encoder(nn.Module):
         return flat.numpy().reshape(*leading, self.state_dim)
 
     def initial_state(self, n: int) -> NDArray[np.float32]:
-        """Return (n, size) what the memory holds at the start of n episodes; size 0 for an encoder without memory."""
-        memory = self.network.memory
-        return np.zeros((n, 0 if memory is None else memory.size), dtype=np.float32)
+        """Return (n, size) what is held at the start of n episodes; size 0 for an encoder of single frames."""
+        memory, stack = self.network.memory, self.network.frame_stack
+        size = memory.size if memory is not None else 1 + (stack - 1) * math.prod(self.observation_shape)
+        return np.zeros((n, size if self.is_recurrent else 0), dtype=np.float32)
 
     @torch.no_grad()
     def step(
@@ -119,19 +120,22 @@ class Encoder(nn.Module):
         """Take one step of n episodes.
 
         Args:
-            held: (n, size) what the memory held before, `initial_state` at the start of an episode.
+            held: (n, size) what was held before, `initial_state` at the start of an episode.
             observations: (n, ...) the new frames.
             actions: (n,) int or (n, m) float, the actions that led to them; without effect at the start of an episode.
 
         Returns:
-            What the memory holds now, and the states (n, d).
+            What is held now, and the states (n, d).
         """
         if not self.is_recurrent:
             return held, self.encode(observations)
-        batch, _ = self._as_batch(np.asarray(observations))
-        encoded, _ = self.network(as_tensor(batch, self.device))
-        memory, states = self._remember(torch.from_numpy(held).to(self.device), encoded, actions)
-        return memory.cpu().numpy(), states.cpu().numpy()
+        frames = as_tensor(self._as_batch(np.asarray(observations))[0], self.device)
+        before = torch.from_numpy(held).to(self.device)
+        if self.network.frame_stack > 1:
+            now, states = self._stack(before, frames)
+        else:
+            now, states = self._remember(before, self.network(frames)[0], actions)
+        return now.cpu().numpy(), states.cpu().numpy()
 
     @torch.no_grad()
     def encode_episodes(
@@ -147,6 +151,8 @@ class Encoder(nn.Module):
         parts = [slice(start, start + CHUNK) for start in range(0, len(observations), CHUNK)]
         if not self.is_recurrent:
             return np.concatenate([self.encode(observations[part]) for part in parts])
+        if self.network.frame_stack > 1:
+            return self._encode_stacks(observations, episodes)
         frames = (as_tensor(self._as_batch(observations[part])[0], self.device) for part in parts)
         encoded = torch.cat([self.network(part)[0] for part in frames])
         states = torch.empty(len(encoded), self.state_dim, device=self.device)
@@ -157,6 +163,27 @@ class Encoder(nn.Module):
             rows = episodes[running] + t
             held[running], states[rows] = self._remember(held[running], encoded[rows], actions[rows - (t > 0)])
         return states.cpu().numpy()
+
+    def _stack(self, held: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Put frames (n, C, H, W) before those that are held; return what is held then and the standardised states."""
+        begun, older = held[:, :1, None, None] > 0, held[:, 1:].unflatten(1, (-1, *frames.shape[1:])).flatten(1, 2)
+        again = frames.repeat(1, self.network.frame_stack - 1, 1, 1)
+        stacks = torch.cat([frames, torch.where(begun, older, again)], dim=1)
+        newest = stacks[:, : older.shape[1]].flatten(1)
+        mean, _ = self.network(stacks.contiguous(memory_format=torch.channels_last))
+        return torch.cat([torch.ones_like(held[:, :1]), newest], dim=1), (mean - self.mean) / self.std
+
+    def _encode_stacks(self, observations: NDArray, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the states (N, d) of whole episodes, from each frame and those before it in its episode."""
+        rows = np.arange(len(observations))
+        starts = np.repeat(episodes[:-1], np.diff(episodes))
+        states = []
+        for part in np.array_split(rows, max(1, len(rows) // CHUNK)):
+            index = [np.maximum(part - back, starts[part]) for back in range(self.network.frame_stack)]
+            frames = [as_tensor(self._as_batch(observations[at])[0], self.device) for at in index]
+            mean, _ = self.network(torch.cat(frames, dim=1).contiguous(memory_format=torch.channels_last))
+            states.append(((mean - self.mean) / self.std).cpu())
+        return torch.cat(states).numpy()
 
     def _remember(self, held: Tensor, encoded: Tensor, actions: NDArray) -> tuple[Tensor, Tensor]:
         """Take one step of the memory; return what it holds and the standardised states."""

@@ -92,6 +92,7 @@ def make_network(method: Method, rollouts: Rollouts, config: TrainConfig) -> Enc
         objective is not None and objective.variational,
         method.head,
         method.memory(state_dim, rollouts.n_actions, action_dim(rollouts)),
+        config.frame_stack,
     )
     if pixels:
         network.centre_on(training_images(rollouts))
@@ -108,6 +109,8 @@ def make_trainer(method: Method, rollouts: Rollouts, config: TrainConfig, folder
     objective = as_objective(method, network.state_dim)
     assert objective is not None
     teacher = None
+    if objective.teacher and config.frame_stack > 1:
+        raise ConfigError(f"{method} has a teacher that looks at single frames; give frame_stack=1.")
     if objective.teacher:
         place = folder / "teacher" if folder is not None else None
         teacher = pretrain(objective.teacher, rollouts, out=place, config=config)

@@ -52,6 +52,17 @@ class ResidentData:
         torch.index_select(self.frames, 0, rows.to(raw.device), out=raw)
         return images.copy_(raw.to(self.device).permute(0, 3, 1, 2)).mul_(1 / 255)
 
+    def stacked_images(self, rows: Tensor, count: int) -> Tensor:
+        """Return (B, count C, H, W): the images of rows (B,) and those before them, the newest first.
+
+        The first image of an episode stands in for those that would be before it.
+        """
+        before = rows[:, None] - torch.arange(count, device=rows.device)
+        index = torch.maximum(before, self.episodes[self.fields["episode"][rows]][:, None])
+        raw = self.frames.index_select(0, index.flatten().to(self.frames.device)).unflatten(0, index.shape)
+        side_by_side = raw.permute(0, 2, 3, 1, 4).flatten(3).to(self.device)
+        return side_by_side.permute(0, 3, 1, 2).float().mul_(1 / 255)
+
     def other_images(self, rows: Tensor, view: int = 0) -> Tensor:
         """Return the same in memory of its own, or what another camera saw.
 

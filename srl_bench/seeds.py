@@ -97,6 +97,8 @@ def _check(method: Method, rollouts: Rollouts, config: TrainConfig) -> None:
         reason = "it has a training step of its own"
     elif method.memory(state_dim, rollouts.n_actions, 1):
         reason = "its encoder has a memory"
+    elif config.frame_stack > 1:
+        reason = "its encoder reads stacks of frames"
     elif not isinstance(method.optimizer([nn.Parameter(torch.zeros(1))], 1e-3), ELEMENTWISE):
         reason = "its optimiser is not one that treats every weight on its own"
     if reason:
@@ -266,7 +268,7 @@ class Together:
 class _Functional:
     """A network whose weights are given: what a `Batch` needs of one."""
 
-    memory = None
+    memory, frame_stack = None, 1
 
     def __init__(self, network: nn.Module, weights: dict[str, Tensor]) -> None:
         self.network, self.weights = network, weights

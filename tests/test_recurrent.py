@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import worlds
 from safetensors import safe_open
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -95,6 +96,55 @@ def test_episodes_that_are_too_short_are_refused(tiny):
         pretrain("sequence_bound(horizon=17)", tiny, steps=1, latent_dim=D, body="flatten")
 
 
+# Stacks of frames
+
+
+def test_a_stack_has_the_newest_frame_first_and_repeats_that_of_the_start(tiny):
+    """Row 17 begins the second episode."""
+    frames = torch.from_numpy(tiny.observations).permute(0, 3, 1, 2) / 255
+    stacks = ResidentData(tiny, torch.device("cpu")).stacked_images(torch.tensor([17, 18, 21]), 3)
+    expected = [frames[[17, 17, 17]], frames[[18, 17, 17]], frames[[21, 20, 19]]]
+    torch.testing.assert_close(stacks, torch.stack([stack.flatten(0, 1) for stack in expected]))
+
+
+def test_a_batch_encodes_stacks_and_shows_single_frames(tiny):
+    torch.manual_seed(0)
+    network = EncoderNetwork((8, 8, 3), D, "flatten", frame_stack=2)
+    rows, data = torch.tensor([17, 25]), ResidentData(tiny, torch.device("cpu"))
+    batch = Batch(data, rows, network, horizon=2)
+    assert batch.next_obs.shape == (2, 3, 8, 8)
+    torch.testing.assert_close(batch.state, network(data.stacked_images(rows, 2))[0])
+    torch.testing.assert_close(batch.next_state, network(data.stacked_images(rows + 1, 2))[0])
+    torch.testing.assert_close(batch.encode_rows(rows + 1), batch.next_state)
+    with pytest.raises(ConfigError, match="frame_stack=1"):
+        batch.encode(batch.obs)
+
+
+@pytest.mark.parametrize("method", ["pve", "dvbf", "pca", "ground_truth", "perceptual_vae", "denoising_autoencoder"])
+def test_what_cannot_stack_frames_says_so(blobs, method):
+    with pytest.raises(ConfigError, match="frame_stack"):
+        pretrain(method, blobs, steps=1, latent_dim=D, frame_stack=2)
+
+
+@pytest.mark.parametrize("frame_stack", [0, -1, 17, 2**70])
+def test_a_stack_has_a_few_frames(frame_stack):
+    with pytest.raises(ConfigError, match="frame_stack must be 1 to 16"):
+        EncoderNetwork((48, 48, 3), D, frame_stack=frame_stack)
+
+
+def test_velocities_are_read_from_two_frames_and_not_from_one(tmp_path):
+    """Measured over three seeds: R2 of the angular velocity .99 from two frames, below 0 from one."""
+    data = srl.record("srl_bench/PendulumPixels-v0", frames=3_000, seed=0, out=tmp_path / "data", workers=1)
+    place = [factor.name for factor in data.factor_table].index("angular_velocity")
+    found = []
+    for frame_stack in (1, 2):
+        encoder = pretrain("supervised", data, steps=300, latent_dim=8, frame_stack=frame_stack)
+        states = encode_rows(encoder, data, np.arange(len(data)))
+        found.append(worlds.ridge_r2(states, data.factors, data.split)[place])
+    assert found[0] < 0.3
+    assert found[1] > 0.9
+
+
 # Memories
 
 
@@ -123,9 +173,10 @@ def test_the_filter_composes_its_transition_of_weighted_matrices():
     torch.testing.assert_close(memory.transition(state, action, noise), torch.stack(expected))
 
 
-@pytest.fixture(scope="module", params=["pve", "dvbf"])
+@pytest.fixture(scope="module", params=[("pve", 1), ("dvbf", 1), ("e2c", 2), ("inverse", 3)])
 def recurrent(request, mobile):
-    return pretrain(request.param, mobile, steps=3, latent_dim=8, seed=0)
+    method, frame_stack = request.param
+    return pretrain(method, mobile, steps=3, latent_dim=8, seed=0, frame_stack=frame_stack)
 
 
 def test_step_by_step_equals_whole_episodes(recurrent, mobile):
@@ -191,7 +242,7 @@ def test_states_are_standardised_over_whole_training_episodes(recurrent, mobile)
 
 
 def test_frames_without_history_are_refused(recurrent, mobile):
-    with pytest.raises(DataError, match="has a memory"):
+    with pytest.raises(DataError, match="depend on earlier frames"):
         recurrent.encode(mobile.observations[:2])
 
 
@@ -199,7 +250,7 @@ def test_a_stored_memory_of_an_unknown_name_or_size_is_refused(recurrent, tmp_pa
     recurrent.save(tmp_path / "encoder")
     config = json.loads((tmp_path / "encoder" / "config.json").read_text())
     for memory, message in (({"name": "elephant"}, "elephant"), ({"name": "velocity", "scales": 1}, "damaged")):
-        config["network"]["memory"] = memory
+        config["network"] |= {"memory": memory, "frame_stack": 1}
         (tmp_path / "encoder" / "config.json").write_text(json.dumps(config))
         with pytest.raises(SrlBenchError, match=message):
             load_encoder(tmp_path / "encoder")

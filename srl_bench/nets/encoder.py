@@ -13,6 +13,8 @@ from srl_bench.errors import ConfigError
 from srl_bench.nets.memory import Memory
 from srl_bench.registry import BODIES, MEMORIES
 
+MAX_STACK = 16
+
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
     """Return the mean image (C, H, W) of uint8 images (N, H, W, C), in [0, 1], and the deviation from it."""
@@ -31,6 +33,10 @@ class EncoderNetwork(nn.Module):
         variational: whether the head has a log-variance for each dimension of the state.
         head: "linear", or "none" for a body whose features are the state.
         memory: name and options of a registered memory.
+        frame_stack: images that are seen at once, (B, frame_stack C, H, W), the newest first.
+
+    Raises:
+        ConfigError: the body has another width than a state without a head, or frames of another kind are stacked.
     """
 
     input_scale: Tensor
@@ -45,8 +51,14 @@ class EncoderNetwork(nn.Module):
         variational: bool = False,
         head: str = "linear",
         memory: dict[str, Any] | None = None,
+        frame_stack: int = 1,
     ) -> None:
         super().__init__()
+        if not 1 <= frame_stack <= MAX_STACK or (frame_stack > 1 and (memory or len(observation_shape) != 3)):
+            raise ConfigError(
+                f"frame_stack must be 1 to {MAX_STACK}, and 1 for vectors and for encoders with a memory, "
+                f"not {frame_stack}."
+            )
         self.config = {
             "observation_shape": list(observation_shape),
             "state_dim": state_dim,
@@ -54,12 +66,15 @@ class EncoderNetwork(nn.Module):
             "variational": variational,
             "head": head,
             "memory": memory,
+            "frame_stack": frame_stack,
         }
+        self.frame_stack = frame_stack
         self.state_dim = state_dim
         self.register_buffer("input_scale", torch.ones(()))
         self.register_buffer("input_offset", torch.zeros(tuple(observation_shape)))
         self.variational = variational
-        self.body = BODIES[body](tuple(observation_shape))
+        *sizes, channels = observation_shape
+        self.body = BODIES[body]((*sizes, channels * frame_stack))
         outputs = state_dim * (2 if variational else 1)
         if head == "none" and self.body.width != outputs:
             raise ConfigError(f"the body {body!r} has {self.body.width} features where {outputs} are the encoding.")
@@ -83,6 +98,8 @@ class EncoderNetwork(nn.Module):
         """Return the mean (B, d) and the log-variance (B, d), clamped to [-10, 4], or None."""
         # A view with channels last in memory, for the sum to have that layout, too.
         offset = self.input_offset.permute(2, 0, 1) if self.input_offset.ndim == 3 else self.input_offset
+        if self.frame_stack > 1:
+            offset = offset.repeat(self.frame_stack, 1, 1)
         features = self.body(torch.addcmul(offset, observations, self.input_scale))
         # States keep full precision when the body runs in bfloat16.
         with torch.autocast(features.device.type, enabled=False):
