@@ -477,7 +477,7 @@ def test_targets_without_gradient(blobs, target):
     from test_methods import trainer_of
 
     trainer = trainer_of(f"forward(target='{target}')", blobs, steps=1)
-    batch = trainer._batch(trainer._sample(0), 0)
+    batch = trainer._batch(trainer.sample(0), 0)
     term = trainer.objective.losses[1]
     (gradient,) = torch.autograd.grad(term(batch).mean(), batch.encoded[0])
     assert gradient[: len(batch)].abs().sum() > 0
