@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def train_together(trainers: Sequence[Trainer]) -> float | None:
     first = trainers[0]
     # Before the first validation, and only in a run that starts anew: resumed, it takes the same steps again.
     timed = 0 if start else min(TIMED, first.config.validate_every - 1, first.config.steps - 1)
-    alone = [_seconds(first, lambda: [trainer.advance() for trainer in trainers]) for _ in range(timed)]
+    alone = [_timed(first, lambda: [trainer.advance() for trainer in trainers])[1] for _ in range(timed)]
     together, batched = Together(trainers), list[float]()
     with progress() as bar:
         name = f"pretrain {first.method}, {len(trainers)} seeds"
@@ -126,9 +126,11 @@ def train_together(trainers: Sequence[Trainer]) -> float | None:
         since = (time.perf_counter(), first.step)
         sums: dict[str, Tensor] = {}
         while first.step < first.config.steps:
-            found: dict[str, Tensor] = {}
-            seconds = _seconds(first, lambda found=found: found.update(together.advance()))
-            batched += [seconds] if len(batched) < TIMED + 2 else []
+            if len(batched) < TIMED + 2:  # the first two warm up
+                found, seconds = _timed(first, together.advance)
+                batched.append(seconds)
+            else:
+                found = together.advance()
             sums = {label: sums.get(label, 0.0) + value for label, value in found.items()}
             if first.step % REPORT_EVERY == 0 or first.at_checkpoint:
                 for place in range(len(trainers)):
@@ -147,13 +149,13 @@ def train_together(trainers: Sequence[Trainer]) -> float | None:
     return statistics.median(alone) / statistics.median(batched[2:]) if alone and batched[2:] else None
 
 
-def _seconds(trainer: Trainer, call: Any) -> float:
-    """Return how long a call takes on the device of a trainer."""
+def _timed(trainer: Trainer, call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call returns, and how many seconds it takes on the device of a trainer."""
     started = time.perf_counter()
-    call()
+    answer = call()
     if trainer.device.type == "cuda":
         torch.cuda.synchronize(trainer.device)
-    return time.perf_counter() - started
+    return answer, time.perf_counter() - started
 
 
 class Together:
