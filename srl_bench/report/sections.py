@@ -155,13 +155,13 @@ def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None
         assert scene.sheet is not None
         return Frame(*scene.sheet.add_picture(picture), title)
 
-    images = decoder.decode(view.states[chosen.queries])
+    shown = view.states[chosen.queries]
     return {
         "frames": [frame(scene, row) for row in chosen.pool[chosen.queries]],
-        "reconstructions": [drawn(image, "reconstruction") for image in images],
+        "reconstructions": [drawn(image, "reconstruction") for image in decoder.decode(shown)],
         "traversals": [
             [drawn(image, f"dimension {dimension}") for image in line]
-            for dimension, line in traversals(decoder, view.states).items()
+            for dimension, line in traversals(decoder, view.states, shown[0]).items()
         ],
     }
 

@@ -120,13 +120,13 @@ def states_of(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> 
     return states[np.searchsorted(needed, rows)]
 
 
-def traversals(decoder: Decoder, states: NDArray) -> dict[int, NDArray[np.uint8]]:
-    """Return pictures (T, H, W, C) of the mean state with one dimension changed, by dimension.
+def traversals(decoder: Decoder, states: NDArray, start: NDArray) -> dict[int, NDArray[np.uint8]]:
+    """Return pictures (T, H, W, C) of the state `start` (d,) with one dimension changed, by dimension.
 
     It goes from the 2nd to the 98th percentile of the states (n, d). The dimensions are those that change the picture
     most, in mean square, the first of them first.
     """
-    stops = np.repeat(states.mean(axis=0)[None, None], WALK_STEPS, axis=1).repeat(states.shape[1], axis=0)
+    stops = np.tile(start, (states.shape[1], WALK_STEPS, 1))
     low, high = np.quantile(states, [0.02, 0.98], axis=0)
     each = np.arange(states.shape[1])
     stops[each, :, each] = np.linspace(low, high, WALK_STEPS).T
