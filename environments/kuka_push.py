@@ -44,7 +44,8 @@ class KukaPush(KukaArm):
 
     The pucks slide with friction, push each other, and stay where they are left. The mark has the colour of the
     puck that is to be pushed: red, blue, yellow or white, the factor `task`. Every episode begins with other
-    places of mark and pucks, at least 0.1 m apart.
+    places of mark and pucks, at least 0.1 m apart: those of the mark and of that puck are where the gripper can get
+    behind it from all sides, those of the others anywhere that pushing can bring them.
 
     Reward "sparse": +1 when that puck is within 0.04 m of the mark, which is a success and terminates the
     episode. "shaped": minus the distance in metres from puck to mark, minus a tenth of that from the gripper's
@@ -148,9 +149,12 @@ class KukaPush(KukaArm):
 
     def _start_episode(self) -> None:
         task = self.np_random.integers(*self._tasks, endpoint=True)
-        places = self.np_random.uniform(START_LOW, START_HIGH, (self.objects + 1, 2))
+        low, high = (np.tile(corner, (self.objects + 1, 1)) for corner in (AREA_LOW, AREA_HIGH))
+        for pushed in (task - 1, self.objects):
+            low[pushed], high[pushed] = START_LOW, START_HIGH
+        places = self.np_random.uniform(low, high)
         while not _apart(places.tolist(), APART):
-            places = self.np_random.uniform(START_LOW, START_HIGH, (self.objects + 1, 2))
+            places = self.np_random.uniform(low, high)
         self._start_arm()
         self._set_factors([*self._tip, *self._joints, *places.ravel().tolist(), float(task)])
 

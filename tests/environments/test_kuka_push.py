@@ -7,7 +7,7 @@ import pybullet as p
 import pytest
 
 from srl_bench.environments.kuka import HOME
-from srl_bench.environments.kuka_push import RADIUS, START_HIGH, START_LOW, KukaPush
+from srl_bench.environments.kuka_push import AREA_HIGH, AREA_LOW, RADIUS, START_HIGH, START_LOW, KukaPush
 from srl_bench.errors import ConfigError
 
 PLACES = (0.50, -0.10, 0.64, 0.20)
@@ -116,9 +116,14 @@ def test_starts_vary_and_keep_distance():
     env = KukaPush(obs_type="state", objects=3)
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(80)])
     places = states[:, 10:18].reshape(-1, 4, 2)
-    assert (places >= START_LOW).all()
-    assert (places <= START_HIGH).all()
-    assert (np.ptp(places, axis=0) > [0.15, 0.4]).all()
+    wanted = places[np.arange(80), states[:, 18].astype(int) - 1]
+    for pushed in (wanted, places[:, 3]):
+        assert (pushed >= START_LOW).all()
+        assert (pushed <= START_HIGH).all()
+        assert (np.ptp(pushed, axis=0) > [0.15, 0.4]).all()
+    assert (places[:, :3] >= AREA_LOW).all()
+    assert (places[:, :3] <= AREA_HIGH).all()
+    assert (np.ptp(places[:, :3], axis=0) > [0.35, 0.7]).all()
     gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) + np.eye(4)
     assert gaps.min() >= 0.1
     assert set(states[:, -1]) == {1.0, 2.0, 3.0}
