@@ -7,12 +7,13 @@ for as little as its few pixels.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
-from srl_bench.errors import ConfigError, DataError
+from srl_bench.errors import DataError
 from srl_bench.method import Method
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.registry import method
@@ -27,6 +28,8 @@ MAX_FRAMES = 20_000
 class PCA(Method):
     """Projection on the leading principal components of the training frames (at most 20,000 of them)."""
 
+    single_frames: ClassVar[bool] = True
+
     def objective(self, state_dim: int) -> None:
         """Return None: the solution is in closed form."""
         return
@@ -38,8 +41,6 @@ class PCA(Method):
     @torch.no_grad()
     def fit(self, network: EncoderNetwork, rollouts: Rollouts, seed: int) -> EncoderNetwork:
         """Set the linear head to the components, each with its largest loading positive."""
-        if network.frame_stack > 1:
-            raise ConfigError("pca is of single frames; give frame_stack=1.")
         rows = np.flatnonzero(rollouts.split == 0)
         if len(rows) > MAX_FRAMES:
             rows = np.sort(generator(seed, "pca").choice(rows, MAX_FRAMES, replace=False))

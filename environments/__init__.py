@@ -59,7 +59,7 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
     Raises:
         UnknownNameError: the id or a keyword argument is not known.
     """
-    parameters = _parameters(environment_class(environment))
+    parameters = parameters_of(environment)
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
         for name in kwargs:
             if name not in parameters:
@@ -67,6 +67,11 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
     if kwargs.get("render_mode") == "human" and not has_display():
         raise ConfigError("render_mode='human' needs a display (DISPLAY is not set); use render_mode='rgb_array'.")
     return gymnasium.make(environment, disable_env_checker=True, **kwargs)
+
+
+def parameters_of(environment: str) -> dict[str, inspect.Parameter]:
+    """Return the keyword arguments that an environment takes."""
+    return _parameters(environment_class(environment))
 
 
 def _parameters(creator: Any) -> dict[str, inspect.Parameter]:

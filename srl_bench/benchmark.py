@@ -25,7 +25,7 @@ from srl_bench.config import RAW_PIXELS, RecordConfig, RLConfig, Suite, TrainCon
 from srl_bench.environments import factor_table, make_environment
 from srl_bench.errors import ConfigError, UnknownNameError
 from srl_bench.launch import run_all, run_on_dask
-from srl_bench.method import as_objective, resolve
+from srl_bench.method import as_objective, check_stack, resolve
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import code_version, provenance
 from srl_bench.record import record, recording_name
@@ -174,6 +174,7 @@ def check_names(suite: Suite) -> None:
         env.close()
         for method in methods:
             state_dim = method.state_dim(suite.train.latent_dim, n_factors)
+            check_stack(method, suite.train.frame_stack, state_dim)
             for term in as_objective(method, state_dim) or ():
                 term.bounds(state_dim)
 

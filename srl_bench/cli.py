@@ -70,11 +70,13 @@ def pretrain(
 
     seeds = range(config.seed, config.seed + seeds_at_once)
     encoders = pretrain_seeds(method, open_data(data), seeds, out=out, config=config)
-    gain = encoders[0].provenance["seeds_at_once"]["gain"]
     for seed in seeds:
         print(out / f"seed_{seed}" / "encoder")
-    if gain is not None:
-        print(f"{len(seeds)} seeds at once: {gain:.2f} times as fast as one after the other")
+    abouts = [encoder.provenance.get("seeds_at_once", {"gain": None}) for encoder in encoders]
+    for place, about in enumerate(abouts):
+        if about["gain"] is not None and about not in abouts[:place]:
+            together = ", ".join(map(str, about["seeds"]))
+            print(f"seeds {together} at once: {about['gain']:.2f} times as fast as one after the other")
 
 
 @app.command

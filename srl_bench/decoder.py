@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srl_bench.encoder import Encoder
 from srl_bench.errors import DataError, SrlBenchError
 from srl_bench.nets.heads import DECODERS
-from srl_bench.rollouts import atomic_folder
+from srl_bench.rollouts import atomic_folder, check_own_folder
 from srl_bench.weights import load_weights
 
 FORMAT = 1
@@ -68,7 +68,12 @@ class Decoder(nn.Module):
         return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
     def save(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` to a folder; a decoder that is there is replaced."""
+        """Write `config.json` and `model.safetensors` to a folder; a decoder that is there is replaced.
+
+        Raises:
+            DataError: the folder holds other files.
+        """
+        check_own_folder(Path(folder), ("config.json", "model.safetensors"))
         config = {
             "format": FORMAT,
             "kind": KINDS[type(self.network)],

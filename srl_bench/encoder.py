@@ -18,7 +18,7 @@ from srl_bench.batch import as_tensor
 from srl_bench.errors import DataError, SrlBenchError
 from srl_bench.hub import FORMS, local_folder
 from srl_bench.nets.encoder import EncoderNetwork
-from srl_bench.rollouts import Rollouts, atomic_folder
+from srl_bench.rollouts import Rollouts, atomic_folder, check_own_folder
 from srl_bench.weights import load_weights
 
 FORMAT = 1
@@ -29,8 +29,8 @@ GATHERED = 4096
 class Encoder(nn.Module):
     """A frozen map from observations to standardised states.
 
-    An encoder with a memory (`is_recurrent`) makes states of the history of an episode: `step` takes one step of n
-    episodes, `encode_episodes` whole ones. All others see single frames: `encode`.
+    An encoder with a memory, or of stacks of frames (`is_recurrent`), makes states of the history of an episode: `step`
+    takes one step of n episodes, `encode_episodes` whole ones. All others see single frames: `encode`.
 
     Attributes:
         network: the encoder network, in evaluation mode, without gradients.
@@ -152,7 +152,7 @@ class Encoder(nn.Module):
         if not self.is_recurrent:
             return np.concatenate([self.encode(observations[part]) for part in parts])
         if self.network.frame_stack > 1:
-            return self._encode_stacks(observations, episodes)
+            return self.encode_stacks(observations, episodes, np.arange(len(observations)))
         frames = (as_tensor(self._as_batch(observations[part])[0], self.device) for part in parts)
         encoded = torch.cat([self.network(part)[0] for part in frames])
         states = torch.empty(len(encoded), self.state_dim, device=self.device)
@@ -173,9 +173,14 @@ class Encoder(nn.Module):
         mean, _ = self.network(stacks.contiguous(memory_format=torch.channels_last))
         return torch.cat([torch.ones_like(held[:, :1]), newest], dim=1), (mean - self.mean) / self.std
 
-    def _encode_stacks(self, observations: NDArray, episodes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the states (N, d) of whole episodes, from each frame and those before it in its episode."""
-        rows = np.arange(len(observations))
+    @torch.no_grad()
+    def encode_stacks(
+        self, observations: NDArray, episodes: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the states (n, d) of rows (n,), from their frames and those before them in their episodes.
+
+        Arguments as in `encode_episodes`; for an encoder of stacks of frames.
+        """
         starts = np.repeat(episodes[:-1], np.diff(episodes))
         states = []
         for part in np.array_split(rows, max(1, len(rows) // CHUNK)):
@@ -226,9 +231,7 @@ class Encoder(nn.Module):
         Raises:
             DataError: the folder holds other files.
         """
-        others = {path.name for path in Path(folder).glob("*")} - {"config.json", "model.safetensors"}
-        if others:
-            raise DataError(f"{folder} holds other files ({', '.join(sorted(others)[:3])}); give a folder of its own.")
+        check_own_folder(Path(folder), ("config.json", "model.safetensors"))
         with atomic_folder(Path(folder), replace=True) as path:
             config = {
                 "format": FORMAT,
@@ -302,6 +305,8 @@ def observations_for(encoder: Encoder, rollouts: Rollouts) -> NDArray:
 def encode_rows(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the states (n, d) of some rows of rollouts, given what came before them where the encoder asks for it."""
     observations = observations_for(encoder, rollouts)
+    if encoder.network.frame_stack > 1:
+        return encoder.encode_stacks(observations, rollouts.episodes, rows)
     if encoder.is_recurrent:
         return encoder.encode_episodes(observations, rollouts.actions, rollouts.episodes)[rows]
     parts = [rows[start : start + GATHERED] for start in range(0, len(rows), GATHERED)]

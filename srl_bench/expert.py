@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.environments import environment_class, make_environment
+from srl_bench.environments import environment_class, make_environment, parameters_of
 from srl_bench.errors import DataError
 from srl_bench.rollouts import Rollouts
 
@@ -64,7 +64,9 @@ def expert_returns(rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.fl
 def _in_states(rollouts: Rollouts, rows: NDArray[np.int64]) -> Iterator[Any]:
     """Yield the environment of the data, without pictures, in the state of each row, in a new episode."""
     kwargs = {key: value for key, value in rollouts.info["environment_kwargs"].items() if key not in LOOKS}
-    made: Any = make_environment(rollouts.info["environment"], kwargs | {"obs_type": "state"})
+    if "obs_type" in parameters_of(rollouts.info["environment"]):
+        kwargs["obs_type"] = "state"
+    made: Any = make_environment(rollouts.info["environment"], kwargs)
     env = made.unwrapped
     try:
         logged = [factor.name for factor in rollouts.factor_table]

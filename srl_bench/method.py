@@ -13,7 +13,7 @@ from srl_bench.batch import Batch
 from srl_bench.built import BuiltObjective
 from srl_bench.errors import ConfigError
 from srl_bench.grammar import construct, parse, parse_call
-from srl_bench.nets.encoder import EncoderNetwork
+from srl_bench.nets.encoder import MAX_STACK, EncoderNetwork
 from srl_bench.objective import Loss, Objective
 from srl_bench.provenance import source_version
 from srl_bench.registry import BODIES, METHODS
@@ -34,6 +34,8 @@ class Method:
     """Default step size of Adam."""
     search: ClassVar[dict[str, Any]] = {}
     """Options worth tuning: (low, high) of numbers, on a logarithmic scale, or lists of values."""
+    single_frames: ClassVar[bool] = False
+    """Whether the encoder can read single frames only."""
     clip: ClassVar[float | None] = None
     """Largest norm of a step's gradient, None for any; recurrent methods need one."""
     head: ClassVar[Literal["linear", "none"]] = "linear"
@@ -141,3 +143,22 @@ def as_objective(method: Method, state_dim: int) -> Objective | None:
     """Return the method's objective, a bare loss wrapped into one."""
     objective = method.objective(state_dim)
     return 1.0 * objective if isinstance(objective, Loss) else objective
+
+
+def check_stack(method: Method, frame_stack: int, state_dim: int) -> None:
+    """Raise a ConfigError if a method cannot be trained on stacks of so many frames.
+
+    One that reads factors takes no notice of stacks.
+    """
+    objective, reason = as_objective(method, state_dim), ""
+    if frame_stack > MAX_STACK:
+        reason = f"at most {MAX_STACK} are stacked"
+    elif frame_stack > 1 and method.observation == "pixels":
+        if method.memory(state_dim, 1, 1):
+            reason = "its encoder has a memory"
+        elif method.single_frames or any(term.loss.single_frames for term in objective or ()):
+            reason = "it encodes single frames"
+        elif objective is not None and objective.teacher:
+            reason = "its teacher looks at single frames"
+    if reason:
+        raise ConfigError(f"{method} cannot be trained with frame_stack={frame_stack}: {reason}.")

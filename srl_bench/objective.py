@@ -92,6 +92,8 @@ class Loss(nn.Module):
     """Share of every minibatch to draw from transitions with another reward than the most frequent."""
     target_rate: ClassVar[float] = 0.0
     """Share of the encoder's weights that a target network takes over at every step (`batch.target_state`)."""
+    single_frames: ClassVar[bool] = False
+    """Whether the loss encodes images of its own, which are no stacks of frames."""
     teacher: ClassVar[str] = ""
     """A method whose encoder is trained first, and then frozen as `spec.teacher`."""
     prevents_collapse: ClassVar[bool] = True

@@ -15,10 +15,11 @@ from srl_bench.decoder import decoder_of
 from srl_bench.device import cpu_threads
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
-from srl_bench.method import Method, as_objective, describe, resolve
+from srl_bench.method import Method, as_objective, check_stack, describe, resolve
 from srl_bench.nets.encoder import EncoderNetwork
 from srl_bench.objective import Loss, Objective
 from srl_bench.provenance import provenance
+from srl_bench.resident import ResidentData
 from srl_bench.rollouts import Rollouts
 from srl_bench.seeding import derive_seed
 from srl_bench.trainer import Trainer, action_dim, training_images
@@ -51,6 +52,7 @@ def pretrain(
         raise ConfigError("give either config or single settings, not both.")
     config = config or options(TrainConfig, settings)
     chosen = resolve(method)
+    check_stack(chosen, config.frame_stack, chosen.state_dim(config.latent_dim, rollouts.factors.shape[1]))
     folder = Path(out) if out is not None else None
     origin = origin_of(chosen, rollouts, config)
     if folder is not None and (folder / "encoder").exists():
@@ -92,29 +94,33 @@ def make_network(method: Method, rollouts: Rollouts, config: TrainConfig) -> Enc
         objective is not None and objective.variational,
         method.head,
         method.memory(state_dim, rollouts.n_actions, action_dim(rollouts)),
-        config.frame_stack,
+        config.frame_stack if pixels else 1,
     )
     if pixels:
         network.centre_on(training_images(rollouts))
     return network
 
 
-def make_trainer(method: Method, rollouts: Rollouts, config: TrainConfig, folder: Path | None = None) -> Trainer:
+def make_trainer(
+    method: Method,
+    rollouts: Rollouts,
+    config: TrainConfig,
+    folder: Path | None = None,
+    data: ResidentData | None = None,
+) -> Trainer:
     """Return what trains a method that has an objective, its weights drawn by the seed of `config`.
 
-    A teacher is trained first, with the same settings.
+    A teacher is trained first, with the same settings. `data` are those of the rollouts that are on the device already.
     """
     torch.manual_seed(derive_seed(config.seed, "network"))
     network = make_network(method, rollouts, config)
     objective = as_objective(method, network.state_dim)
     assert objective is not None
     teacher = None
-    if objective.teacher and config.frame_stack > 1:
-        raise ConfigError(f"{method} has a teacher that looks at single frames; give frame_stack=1.")
     if objective.teacher:
         place = folder / "teacher" if folder is not None else None
         teacher = pretrain(objective.teacher, rollouts, out=place, config=config)
-    return Trainer(method, objective, network, rollouts, config, folder, teacher)
+    return Trainer(method, objective, network, rollouts, config, folder, teacher, data)
 
 
 def freeze(

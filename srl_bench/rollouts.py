@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,6 +206,13 @@ def _open_array(folder: Path, name: str, sha256: str) -> NDArray:
 def seal_of(value: Any) -> str:
     """Return the sha256 of a value as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def check_own_folder(folder: Path, names: Collection[str]) -> None:
+    """Raise a DataError if a folder that is to be replaced holds other files than those of such names."""
+    others = {path.name for path in folder.glob("*")} - set(names)
+    if others:
+        raise DataError(f"{folder} holds other files ({', '.join(sorted(others)[:3])}); give a folder of its own.")
 
 
 @contextmanager

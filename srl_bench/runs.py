@@ -85,6 +85,8 @@ def _conditions(file: Path) -> dict[str, Any]:
     for block, settings in blocks.items():
         data = block.startswith("data")
         kept = {key: value for key, value in (settings or {}).items() if data or key not in IGNORED}
+        if block == "pretraining":
+            kept.setdefault("frame_stack", 1)  # older runs do not name it
         found |= {f"{block}, {key}": value for key, value in kept.items() if key != "environment"}
     return found
 

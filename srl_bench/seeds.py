@@ -48,8 +48,8 @@ def pretrain_seeds(
     """Train encoders of several seeds at once and return them frozen, in the order of the seeds.
 
     Each has the weights, batches and step count that it has alone. Where a loss draws noise, the draws are others, and
-    where it does not, rounding differs. `provenance["seeds_at_once"]` holds the seeds and the "gain": how many times
-    as fast it was as one after the other; None if too few steps were taken to tell.
+    where it does not, rounding differs. `provenance["seeds_at_once"]` holds the "seeds" that were trained together and
+    the "gain": how many times as fast it was as one after the other; None if too few steps were taken to tell.
 
     Args:
         method: as in `pretrain`, but a feed-forward method that is trained by gradient steps on its objective.
@@ -80,11 +80,17 @@ def pretrain_seeds(
     missing = [place for place in range(len(seeds)) if place not in known]
     started = time.perf_counter()
     with cpu_threads(config.threads), torch.random.fork_rng():
-        trainers = [make_trainer(chosen, rollouts, configs[place], folders[place]) for place in missing]
+        trainers: list[Trainer] = []
+        for place in missing:
+            # The first one's data, which may be large on a GPU, serve all.
+            data = trainers[0].data if trainers else None
+            trainers.append(make_trainer(chosen, rollouts, configs[place], folders[place], data))
         gain = train_together(trainers)
+        share = (time.perf_counter() - started) / max(1, len(missing))
         for place, trainer in zip(missing, trainers, strict=True):
-            about = origins[place] | {"seeds_at_once": {"seeds": list(seeds), "gain": gain}}
-            known[place] = freeze(trainer.network, trainer, chosen, rollouts, about, started, folders[place])
+            about = origins[place] | {"seeds_at_once": {"seeds": [seeds[at] for at in missing], "gain": gain}}
+            began = time.perf_counter() - share
+            known[place] = freeze(trainer.network, trainer, chosen, rollouts, about, began, folders[place])
     return [known[place] for place in range(len(seeds))]
 
 
@@ -107,10 +113,12 @@ def _check(method: Method, rollouts: Rollouts, config: TrainConfig) -> None:
 
 def train_together(trainers: Sequence[Trainer]) -> float | None:
     """Train all to the last step, and return how many times as fast it was as one after the other, None if unknown."""
+    if len(trainers) < 2:
+        for trainer in trainers:
+            trainer.run()
+        return None
     for trainer in trainers:
         trainer.resume()
-    if not trainers:
-        return None
     # One that was stopped between two checkpoints of the same step is behind the others.
     start = max(trainer.step for trainer in trainers)
     for trainer in trainers:
@@ -188,9 +196,11 @@ class Together:
         for weight, *own in zip(weights, *each, strict=True):
             states = [t.optimizer.state[p] for t, p in zip(self.trainers, own, strict=True)]
             for key, value in states[0].items():
-                moment = value.shape == own[0].shape and value.ndim > 0
-                stack = torch.stack([state[key] for state in states]) if moment else value.clone()
-                self.optimizer.state[weight][key] = torch.empty_like(weight).copy_(stack) if moment else stack
+                if key == "step":
+                    self.optimizer.state[weight][key] = value.clone()
+                else:
+                    moments = torch.stack([state[key] for state in states])
+                    self.optimizer.state[weight][key] = torch.empty_like(weight).copy_(moments)
 
     @torch.no_grad()
     def hand_back(self) -> None:
@@ -203,9 +213,8 @@ class Together:
         for place, trainer in enumerate(self.trainers):
             for weight, own in zip(weights, self._trained(trainer), strict=True):
                 for key, value in self.optimizer.state[weight].items():
-                    moment = value.shape == weight.shape
-                    copied = torch.empty_like(own).copy_(value[place]) if moment else value.clone()
-                    trainer.optimizer.state[own][key] = copied
+                    mine = value.clone() if key == "step" else torch.empty_like(own).copy_(value[place])
+                    trainer.optimizer.state[own][key] = mine
 
     def advance(self) -> dict[str, Tensor]:
         """Take one step of all seeds and return the raw values of the terms, each (seeds,)."""

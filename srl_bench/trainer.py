@@ -54,11 +54,12 @@ class Trainer:
         config: TrainConfig,
         folder: Path | None,
         teacher: Encoder | None = None,
+        data: ResidentData | None = None,
     ) -> None:
         self.method, self.config, self.folder = method, config, folder
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
-        self.data = ResidentData(rollouts, self.device)
+        self.data = data or ResidentData(rollouts, self.device)
         self.data_hash = rollouts.data_hash
         self.horizon = objective.horizon
         windows = {split: rollouts.transitions(split, max(2, self.horizon)) for split in ("train", "val")}
@@ -95,7 +96,7 @@ class Trainer:
             teacher=teacher,
         )
         if not any(term.loss.prevents_collapse for term in objective):
-            warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=3)
+            warnings.warn(f"a constant state minimises {objective}; expect collapse.", stacklevel=4)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = BuiltObjective(objective, spec).to(self.device)
         # What is kept after training: the encoder, and the decoder that pictures are made with.

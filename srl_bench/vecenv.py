@@ -158,15 +158,15 @@ class EncoderExtractor(BaseFeaturesExtractor):
         mode: "frozen"; "finetune", to train a copy further; or "scratch", to train the same network from new weights.
 
     Raises:
-        ConfigError: the encoder has a memory, which a policy that samples single steps cannot keep.
+        ConfigError: states depend on earlier frames, which a policy that samples single steps does not see.
     """
 
     def __init__(self, observation_space: gymnasium.Space, encoder: Encoder, mode: str = "frozen") -> None:
         super().__init__(observation_space, encoder.state_dim)
         if encoder.is_recurrent:
             raise ConfigError(
-                "a recurrent encoder needs the whole episode, but a policy's network sees single steps; "
-                "use srl.encode(venv, encoder), which keeps its memory."
+                "a recurrent encoder needs earlier frames, but a policy's network sees single steps; "
+                "use srl.encode(venv, encoder), which keeps what it needs."
             )
         # not a submodule: neither an optimiser nor the averages of target networks may touch a frozen encoder
         self._frozen = (encoder,) if mode == "frozen" else ()

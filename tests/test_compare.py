@@ -14,7 +14,7 @@ from srl_bench.compare import Pair, caveats, choose_metrics, choose_pairs, diffe
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.report.comparison import explanation, forest, formatted, labels
 from srl_bench.results import COLUMNS, write_tables
-from srl_bench.runs import Run, disagreements, find_run, open_run
+from srl_bench.runs import Run, _conditions, disagreements, find_run, open_run
 
 WORLD = "tests/Blobs-v0"
 BETTER = {"ridge_r2": "higher", "knn_mse": "lower", "twonn": "neither", "return": "higher"}
@@ -296,6 +296,13 @@ def test_what_else_differs_is_said(run, stored, tmp_path):
     text = (tmp_path / "compare.md").read_text()
     assert f"* data of {WORLD}, hash: " in text
     assert "abc in B" in text
+
+
+def test_older_runs_that_do_not_name_frame_stack_had_single_frames(tmp_path):
+    for name, train in (("old", {"steps": 1}), ("new", {"steps": 1, "frame_stack": 2})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"suite": {"train": train}}))
+    old, new = (Run(name, None, _conditions(tmp_path / f"{name}.json")) for name in ("old", "new"))
+    assert disagreements(new, old) == ["pretraining, frame_stack: 2 in A, 1 in B"]
 
 
 def test_conditions_that_differ():

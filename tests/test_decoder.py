@@ -88,6 +88,12 @@ def test_the_rest_of_the_state_is_not_drawn(blobs, tmp_path):
     assert (decoder.decode(np.hstack([10 * states[:, :3], states[:, 3:]])) != drawn).any()
 
 
+def test_a_folder_with_other_files_is_not_replaced(tmp_path):
+    (tmp_path / "train.csv").write_text("")
+    with pytest.raises(DataError, match=r"other files \(train.csv\)"):
+        linear().save(tmp_path)
+
+
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_a_missing_file_is_named(missing, tmp_path):
     linear().save(tmp_path / "decoder")

@@ -1,11 +1,15 @@
 """The expert of an environment in logged states. Oracle: the actions that it took there itself."""
 
+from types import SimpleNamespace
+
+import gymnasium
 import numpy as np
 import pytest
 
 import srl_bench as srl
 from srl_bench.errors import DataError
 from srl_bench.expert import GAMMA, HORIZON, expert_actions, expert_returns, has_expert
+from srl_bench.factors import Factor
 from srl_bench.metrics import expert_action, expert_value, variance_split
 from srl_bench.metrics.returns import discounted_returns
 
@@ -69,6 +73,44 @@ def test_data_of_unknown_environments_have_no_expert(tmp_path):
     assert not has_expert(data)
     with pytest.raises(DataError, match="expert_actions"):
         srl.score(srl.pretrain("ground_truth", data), data, metrics=["expert_action"])
+
+
+class Line(gymnasium.Env):
+    """A point that is to go to 0; it has an expert, and no argument `obs_type`."""
+
+    factors = (Factor("place", "m", -1.0, 1.0),)
+    action_space = gymnasium.spaces.Discrete(2)
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0.0
+        return np.zeros(1), {}
+
+    def set_factors(self, factors):
+        self.place = float(factors[0])
+
+    def scripted_action(self, rng, noise):
+        return int(self.place < 0)
+
+    def step(self, action):
+        self.place += 0.1 if action else -0.1
+        return np.zeros(1), -abs(self.place), False, False, {}
+
+
+def test_an_environment_of_a_plug_in_needs_no_obs_type(tiny):
+    gymnasium.register("tests/Line-v0", Line)
+    info = tiny.info | {"environment": "tests/Line-v0", "environment_kwargs": {}}
+    places = np.array([[0.5], [-0.3]])
+    data = SimpleNamespace(info=info, factor_table=Line.factors, factors=places, path="here")
+    assert has_expert(data)
+    rows = np.arange(2)
+    assert expert_actions(data, rows).tolist() == [0, 1]
+    steps = 0.95 ** np.arange(HORIZON)
+    ways = [[0.4, 0.3, 0.2, 0.1, 0, 0.1], [0.2, 0.1, 0.0, 0.1]]
+    ends = [np.resize([0.0, 0.1], HORIZON), np.resize([0.0, 0.1], HORIZON)]
+    expected = [-(steps * np.concatenate([way[:-2], end])[:HORIZON]).sum() for way, end in zip(ways, ends, strict=True)]
+    np.testing.assert_allclose(expert_returns(data, rows), expected, atol=1e-9)
 
 
 def test_an_expert_that_is_linear_in_the_latents_is_read_off():

@@ -335,6 +335,12 @@ def test_a_card_without_data_and_scores_takes_factors_from_the_environment(mobil
     assert "license" not in card.split("---")[1]
 
 
+def test_a_card_says_that_frames_are_stacked(data):
+    card = model_card(srl.pretrain("random", data, body="flatten", latent_dim=2, frame_stack=2), "user/name")
+    assert rows(card)["state"] == ["2 dimensions, of the last 2 frames"]
+    assert "depends on earlier frames of its episode" in card
+
+
 def test_text_from_outside_stays_text(data):
     encoder = srl.pretrain("random", data, body="flatten", latent_dim=2)
     nasty = "x | y\n---\n# <script>alert(1)</script> [a](http://evil) ![i](u) `c` $$ *b* ```"

@@ -1,6 +1,7 @@
 """Windows of frames, encoders with a memory, and target networks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 import srl_bench as srl
 from srl_bench.batch import Batch
+from srl_bench.benchmark import check_names
+from srl_bench.config import load_suite
 from srl_bench.encoder import Encoder, encode_rows, load_encoder
 from srl_bench.environments import make_environment
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
@@ -120,10 +123,27 @@ def test_a_batch_encodes_stacks_and_shows_single_frames(tiny):
         batch.encode(batch.obs)
 
 
-@pytest.mark.parametrize("method", ["pve", "dvbf", "pca", "ground_truth", "perceptual_vae", "denoising_autoencoder"])
+@pytest.mark.parametrize("method", ["pve", "dvbf", "pca", "perceptual_vae", "denoising_autoencoder"])
 def test_what_cannot_stack_frames_says_so(blobs, method):
-    with pytest.raises(ConfigError, match="frame_stack"):
+    with pytest.raises(ConfigError, match=f"{method} cannot be trained with frame_stack=2"):
         pretrain(method, blobs, steps=1, latent_dim=D, frame_stack=2)
+    suite = replace(load_suite("quick"), methods=(method,))
+    with pytest.raises(ConfigError, match="cannot be trained with frame_stack=2"):
+        check_names(replace(suite, train=replace(suite.train, frame_stack=2)))
+
+
+def test_references_of_factors_take_no_notice_of_stacks(tiny):
+    encoder = pretrain("ground_truth", tiny, frame_stack=2)
+    assert not encoder.is_recurrent
+    np.testing.assert_allclose(encoder.encode(tiny.factors[:5].astype(np.float32)).shape, (5, 4))
+
+
+def test_some_rows_of_stacks_are_encoded_without_the_others(tiny, monkeypatch):
+    encoder = pretrain("random", tiny, frame_stack=3, latent_dim=D, body="flatten")
+    whole = encoder.encode_episodes(tiny.observations, tiny.actions, tiny.episodes)
+    rows = np.array([0, 17, 18, 40])
+    monkeypatch.setattr(Encoder, "encode_episodes", None)
+    np.testing.assert_allclose(encode_rows(encoder, tiny, rows), whole[rows], atol=1e-6)
 
 
 @pytest.mark.parametrize("frame_stack", [0, -1, 17, 2**70])

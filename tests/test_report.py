@@ -1,5 +1,6 @@
 import html
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -273,6 +274,18 @@ def test_few_seeds_and_no_data_are_told(tmp_path, blobs):
     assert "102.0" in text  # the mean return of seeds 0 and 1
     assert "2 seeds: with fewer than 5 seeds there are points and no intervals" in text
     assert "Probability of improvement</h4>" not in text
+
+
+def test_a_damaged_decoder_costs_its_pictures_only(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (cell,) = (cell for cell in cell_states(copy) if "autoencoder__0" in cell.folder.name)
+    scene = open_scene(0, ENVIRONMENT, [cell])
+    assert encoder_view(scene, cell)["decoded"]["traversals"]
+    (cell.folder / "decoder" / "model.safetensors").write_bytes(b"")
+    view = encoder_view(scene, cell)
+    assert "damaged" in view["decoded"]["problem"]
+    assert view["strips"]
+    assert "No reconstructions: " in write_report(copy, tmp_path / "report.html").read_text()
 
 
 def test_another_data_set_in_the_same_place_is_noticed(run):

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from srl_bench.config import load_suite
 from srl_bench.errors import ConfigError, DataError
-from srl_bench.report.figures import line_styles, write_figures
+from srl_bench.report.figures import BROKEN, WHOLE, line_styles, write_figures
 from srl_bench.report.terminal import rich_table
 from srl_bench.results import (
     formatted,
@@ -201,8 +202,9 @@ def test_undefined_values_and_metrics_of_plug_ins_are_shown():
 
 
 def test_no_two_lines_look_the_same():
-    methods = ["raw_pixels", *map(str, range(14)), "ground_truth"]
+    methods = load_suite("full").methods
     styles = line_styles(methods)
+    assert len(methods) > 20
     assert len(set(styles.values())) == len(methods)
-    assert {styles[method][1] for method in ("raw_pixels", "ground_truth")} <= {"--", ":"}
-    assert {styles[str(index)][1] for index in range(14)} == {"-", "-."}
+    assert {styles[method][1] for method in ("raw_pixels", "ground_truth")} <= set(BROKEN)
+    assert {styles[method][1] for method in ("vae", "inverse")} <= set(WHOLE)

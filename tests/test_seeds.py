@@ -1,17 +1,20 @@
 """Several seeds at once. Oracle: the same seeds trained one after the other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 import srl_bench as srl
 from srl_bench import cli
+from srl_bench.config import TrainConfig
 from srl_bench.decoder import load_decoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.grammar import parse
-from srl_bench.method import Method
+from srl_bench.method import Method, resolve
+from srl_bench.pretrain import make_trainer
 from srl_bench.seeds import Together, pretrain_seeds
 from srl_bench.trainer import Trainer
 
@@ -54,6 +57,35 @@ def test_each_seed_becomes_what_it_becomes_alone(tiny, method):
     assert np.abs(states(together, tiny)[0] - states(together, tiny)[1]).max() > 0.1
 
 
+def test_a_parameter_that_is_a_single_number_is_trained_too(blobs):
+    """The temperature of a spatial softmax; the first steps are taken one seed after the other."""
+    settings = SETTINGS | {"precision": "float32", "body": "nature"}
+    together = pretrain_seeds("spatial_autoencoder", blobs, SEEDS, **settings)
+    alone = [srl.pretrain("spatial_autoencoder", blobs, seed=seed, **settings) for seed in SEEDS]
+    np.testing.assert_allclose(states(together, blobs), states(alone, blobs), atol=1e-3)
+    for ours, theirs in zip(together, alone, strict=True):
+        expected = theirs.network.body.log_temperature
+        np.testing.assert_allclose(ours.network.body.log_temperature, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["vae", "autoencoder"])
+def test_moments_have_the_shapes_of_their_weights(tiny, method):
+    """The deviation of pixels, which `vae` learns, is a single number."""
+    config = TrainConfig(**SETTINGS)
+    trainers = [make_trainer(resolve(method), tiny, replace(config, seed=seed)) for seed in SEEDS]
+    for trainer in trainers:
+        trainer.advance()
+    together = Together(trainers)
+    for weight, state in together.optimizer.state.items():
+        assert state["exp_avg"].shape == state["exp_avg_sq"].shape == weight.shape
+    together.advance()
+    together.hand_back()
+    for trainer in trainers:
+        for weight, state in trainer.optimizer.state.items():
+            assert state["exp_avg"].shape == weight.shape
+            assert torch.isfinite(state["exp_avg"]).all()
+
+
 def test_gradients_are_clipped_seed_by_seed(tiny):
     together = pretrain_seeds(Clipped(), tiny, SEEDS, **SETTINGS)
     alone = [srl.pretrain(Clipped(), tiny, seed=seed, **SETTINGS) for seed in SEEDS]
@@ -82,6 +114,21 @@ def test_what_is_written_is_what_one_seed_writes(tiny, tmp_path):
     np.testing.assert_array_equal(states(again, tiny), states(encoders, tiny))
     with pytest.raises(DataError, match="another encoder"):
         pretrain_seeds("inverse", tiny, SEEDS, out=tmp_path, **SETTINGS)
+
+
+def test_seeds_that_are_there_are_kept_and_the_others_trained(tiny, tmp_path):
+    alone = srl.pretrain("inverse", tiny, seed=3, out=tmp_path / "seed_3", **SETTINGS)
+    first, *others = pretrain_seeds("inverse", tiny, (3, 5, 7), out=tmp_path, **SETTINGS)
+    np.testing.assert_array_equal(states([first], tiny), states([alone], tiny))
+    assert "seeds_at_once" not in first.provenance
+    for encoder in others:
+        assert encoder.provenance["seeds_at_once"]["seeds"] == [5, 7]
+        assert encoder.provenance["seeds_at_once"]["gain"] > 0
+    *_, last = pretrain_seeds("inverse", tiny, (3, 5, 7, 9), out=tmp_path, **SETTINGS)
+    assert last.provenance["seeds_at_once"] == {"seeds": [9], "gain": None}
+    np.testing.assert_array_equal(
+        states([last], tiny), states([srl.pretrain("inverse", tiny, seed=9, **SETTINGS)], tiny)
+    )
 
 
 @pytest.mark.parametrize("lagging", [False, True])
@@ -123,6 +170,31 @@ def test_methods_that_cannot_be_batched_say_why(tiny, method, reason):
         pretrain_seeds(method, tiny, SEEDS, **SETTINGS)
 
 
+@dataclass(frozen=True)
+class OwnStep(Clipped):
+    def training_step(self, objective, batch, optimizer, progress):
+        return super().training_step(objective, batch, optimizer, progress)
+
+
+@dataclass(frozen=True)
+class OwnOptimizer(Clipped):
+    def optimizer(self, parameters, learning_rate):
+        return torch.optim.LBFGS(parameters, lr=learning_rate)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "reason"),
+    [
+        (OwnStep(), {}, "training step of its own"),
+        (OwnOptimizer(), {}, "every weight on its own"),
+        ("inverse", {"frame_stack": 2}, "stacks of frames"),
+    ],
+)
+def test_what_is_not_supported_is_refused(tiny, method, options, reason):
+    with pytest.raises(ConfigError, match=reason):
+        pretrain_seeds(method, tiny, SEEDS, **SETTINGS, **options)
+
+
 @pytest.mark.parametrize("seeds", [(1,), (), (2, 2)])
 def test_seeds_are_two_or_more_different_ones(tiny, seeds):
     with pytest.raises(ConfigError, match="two or more different"):
@@ -140,4 +212,4 @@ def test_the_command_prints_the_gain(tiny, tmp_path, monkeypatch, capsys):
         str(tmp_path / "seed_8" / "encoder"),
     ]
     gain = srl.load_encoder(tmp_path / "seed_7" / "encoder").provenance["seeds_at_once"]["gain"]
-    assert f"{gain:.2f} times as fast as one after the other" in printed
+    assert f"seeds 7, 8 at once: {gain:.2f} times as fast as one after the other" in printed

@@ -57,6 +57,7 @@ class Denoising(Reconstruction):
     corruption: str = "rectangle"
     amount: float = 0.0
 
+    single_frames: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("obs",)
     symbol = r"\mathbb{E}\,\ell\left(g(\phi(\tilde o_t)),\, o_t\right)"
 

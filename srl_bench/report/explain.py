@@ -81,7 +81,8 @@ def _read_out(method: Method, config: TrainConfig, state_dim: int) -> str:
             f"{made.state_dim} dimensions, which a recurrent memory ({memory['name']}) makes of {state_dim} per frame; "
             "standardised by the training states"
         )
-    source = "factors" if method.observation == "state" else f"images, body {method.body(config.body)}"
+    images = "images" if config.frame_stack == 1 else f"stacks of {config.frame_stack} images"
+    source = "factors" if method.observation == "state" else f"{images}, body {method.body(config.body)}"
     return f"{what}, {state_dim} dimensions, of {source}; standardised by the training states"
 
 

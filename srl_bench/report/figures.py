@@ -25,6 +25,10 @@ from srl_bench.results import HEADLINE, intervals, suite_cells, summary
 from srl_bench.rollouts import open_rollouts
 from srl_bench.statistics import MIN_SEEDS
 
+LineStyle = str | tuple[int, tuple[int, ...]]
+# Of references, and of all others.
+BROKEN: tuple[LineStyle, ...] = ("--", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)))
+WHOLE: tuple[LineStyle, ...] = ("-", "-.", (0, (9, 1)), (0, (5, 1, 1, 1)))
 REFERENCES = ("ground_truth", "supervised", "random", "pca", "raw_pixels")
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 SCATTER_ROWS, SCATTER_METHODS = 2_000, 12
@@ -106,14 +110,14 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     return figure
 
 
-def line_styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, float, float], str]]:
+def line_styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, float, float], LineStyle]]:
     """Return a colour that the colour-blind tell apart and a line style for each method, broken for references."""
     palette = sns.color_palette("colorblind")
     # Two of the ten are too light for a thin line on white.
     colours = [palette[index] for index in (0, 1, 2, 3, 4, 5, 7, 9)]
     places = {method: divmod(index, len(colours)) for index, method in enumerate(methods)}
     return {
-        method: (colours[place], (("--", ":") if method in REFERENCES else ("-", "-."))[turn % 2])
+        method: (colours[place], (BROKEN if method in REFERENCES else WHOLE)[turn % len(WHOLE)])
         for method, (turn, place) in places.items()
     }
 

@@ -149,7 +149,10 @@ def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None
     chosen, folder = scene.chosen, cell.folder / "decoder"
     if chosen is None or not folder.exists():
         return None
-    decoder = load_decoder(folder)
+    try:
+        decoder = load_decoder(folder)
+    except SrlBenchError as error:
+        return {"problem": str(error)}
 
     def drawn(picture: NDArray[np.uint8], title: str) -> Frame:
         assert scene.sheet is not None
@@ -157,6 +160,7 @@ def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None
 
     shown = view.states[chosen.queries]
     return {
+        "problem": "",
         "frames": [frame(scene, row) for row in chosen.pool[chosen.queries]],
         "reconstructions": [drawn(image, "reconstruction") for image in decoder.decode(shown)],
         "traversals": [

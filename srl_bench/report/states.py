@@ -110,7 +110,7 @@ def look(encoder: Encoder, chosen: Sample) -> View:
 
 def states_of(encoder: Encoder, rollouts: Rollouts, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the states (n, d) of rows; a recurrent encoder reads the episodes that they are of, and no others."""
-    if not encoder.is_recurrent:
+    if encoder.network.memory is None:
         return encode_rows(encoder, rollouts, rows)
     needed = np.flatnonzero(np.isin(rollouts.episode_ids, rollouts.episode_ids[rows]))
     lengths = np.unique(rollouts.episode_ids[needed], return_counts=True)[1]
