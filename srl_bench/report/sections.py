@@ -149,8 +149,10 @@ def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None
     chosen, folder = scene.chosen, cell.folder / "decoder"
     if chosen is None or not folder.exists():
         return None
+    shown = view.states[chosen.queries]
     try:
         decoder = load_decoder(folder)
+        images, lines = decoder.decode(shown), traversals(decoder, view.states, shown[0])
     except SrlBenchError as error:
         return {"problem": str(error)}
 
@@ -158,15 +160,11 @@ def _decoded(scene: Scene, cell: CellState, view: View) -> dict[str, Any] | None
         assert scene.sheet is not None
         return Frame(*scene.sheet.add_picture(picture), title)
 
-    shown = view.states[chosen.queries]
     return {
         "problem": "",
         "frames": [frame(scene, row) for row in chosen.pool[chosen.queries]],
-        "reconstructions": [drawn(image, "reconstruction") for image in decoder.decode(shown)],
-        "traversals": [
-            [drawn(image, f"dimension {dimension}") for image in line]
-            for dimension, line in traversals(decoder, view.states, shown[0]).items()
-        ],
+        "reconstructions": [drawn(image, "reconstruction") for image in images],
+        "traversals": [[drawn(image, f"dimension {dimension}") for image in line] for dimension, line in lines.items()],
     }
 
 
