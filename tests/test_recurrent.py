@@ -153,12 +153,12 @@ def test_a_stack_has_a_few_frames(frame_stack):
 
 
 def test_velocities_are_read_from_two_frames_and_not_from_one(tmp_path):
-    """Measured over three seeds: R2 of the angular velocity .99 from two frames, below 0 from one."""
-    data = srl.record("srl_bench/PendulumPixels-v0", frames=3_000, seed=0, out=tmp_path / "data", workers=1)
+    """Measured over two seeds: R2 of the angular velocity .99 from two frames, below 0 from one."""
+    data = srl.record("srl_bench/PendulumPixels-v0", frames=2_000, seed=0, out=tmp_path / "data", workers=1)
     place = [factor.name for factor in data.factor_table].index("angular_velocity")
     found = []
     for frame_stack in (1, 2):
-        encoder = pretrain("supervised", data, steps=300, latent_dim=8, frame_stack=frame_stack)
+        encoder = pretrain("supervised", data, steps=150, latent_dim=8, frame_stack=frame_stack)
         states = encode_rows(encoder, data, np.arange(len(data)))
         found.append(worlds.ridge_r2(states, data.factors, data.split)[place])
     assert found[0] < 0.3
@@ -193,7 +193,7 @@ def test_the_filter_composes_its_transition_of_weighted_matrices():
     torch.testing.assert_close(memory.transition(state, action, noise), torch.stack(expected))
 
 
-@pytest.fixture(scope="module", params=[("pve", 1), ("dvbf", 1), ("e2c", 2), ("inverse", 3)])
+@pytest.fixture(scope="module", params=[("pve", 1), ("dvbf", 1), ("inverse", 3)])
 def recurrent(request, mobile):
     method, frame_stack = request.param
     return pretrain(method, mobile, steps=3, latent_dim=8, seed=0, frame_stack=frame_stack)
