@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from srl_bench.config import TrainConfig, options
 from srl_bench.decoder import decoder_of
@@ -65,7 +66,7 @@ def pretrain(
             return freeze(network, None, chosen, rollouts, origin, started, folder)
         trainer = make_trainer(chosen, rollouts, config, folder)
         trainer.run()
-        return freeze(trainer.network, trainer, chosen, rollouts, origin, started, folder)
+        return freeze(trainer.network, trainer.objective.decoder, chosen, rollouts, origin, started, folder)
 
 
 def origin_of(method: Method, rollouts: Rollouts, config: TrainConfig) -> dict[str, Any]:
@@ -125,20 +126,19 @@ def make_trainer(
 
 def freeze(
     network: EncoderNetwork,
-    trainer: Trainer | None,
+    decoder: tuple[nn.Module, tuple[int, int]] | None,
     method: Method,
     rollouts: Rollouts,
     origin: dict[str, Any],
     started: float,
     folder: Path | None,
 ) -> Encoder:
-    """Return the encoder of a trained network, and write it, and its decoder if it has one, to the folder."""
+    """Return the encoder of a trained network, and write it, and what decodes a part of its states, to the folder."""
     encoder = Encoder(network.to("cpu"), method.observation, origin)
     encoder.standardise_on(encode_rows(encoder, rollouts, np.flatnonzero(rollouts.split == 0)))
     encoder.provenance["seconds"] = time.perf_counter() - started
     encoder.provenance["parameters"] = sum(p.numel() for p in encoder.network.parameters())
     if folder is not None:
-        decoder = trainer.objective.decoder if trainer is not None else None
         if decoder is not None:
             decoder_of(encoder, *decoder).save(folder / "decoder")
         encoder.save(folder / "encoder")

@@ -90,7 +90,9 @@ def pretrain_seeds(
         for place, trainer in zip(missing, trainers, strict=True):
             about = origins[place] | {"seeds_at_once": {"seeds": [seeds[at] for at in missing], "gain": gain}}
             began = time.perf_counter() - share
-            known[place] = freeze(trainer.network, trainer, chosen, rollouts, about, began, folders[place])
+            known[place] = freeze(
+                trainer.network, trainer.objective.decoder, chosen, rollouts, about, began, folders[place]
+            )
     return [known[place] for place in range(len(seeds))]
 
 

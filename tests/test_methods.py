@@ -27,8 +27,9 @@ from srl_bench.losses.episodes import EpisodeIndependence
 from srl_bench.method import as_objective, resolve
 from srl_bench.nets.heads import mlp
 from srl_bench.objective import Spec
-from srl_bench.pretrain import make_trainer, pretrain
+from srl_bench.pretrain import make_network, pretrain
 from srl_bench.registry import METHODS
+from srl_bench.trainer import Trainer
 
 NAMES = sorted(METHODS)
 TRAINED = [name for name in NAMES if resolve(name).objective(8) is not None]
@@ -39,8 +40,13 @@ LINEAR_FORWARD = "forward(weight=1.0, kind='linear')"
 
 def trainer_of(text, rollouts, *, seed=0, **options):
     """Return a trainer whose network is built as `pretrain` builds it."""
+    method = resolve(text)
+    objective = as_objective(method, method.state_dim(DIM, rollouts.factors.shape[1]))
     config = TrainConfig(latent_dim=DIM, validate_every=options["steps"], keep="last", seed=seed, **options)
-    return make_trainer(resolve(text), rollouts, config)
+    torch.manual_seed(seed)
+    network = make_network(method, rollouts, config)
+    teacher = pretrain(objective.teacher, rollouts, config=config) if objective.teacher else None
+    return Trainer(method, objective, network, rollouts, config, None, teacher)
 
 
 def loss_on(trainer, rows):
@@ -164,9 +170,9 @@ def test_continuous_actions_are_learned_from(blobs_continuous, name):
 
 
 def test_inverse_recovers_actions_and_with_them_the_agents_position(inverse):
-    """Measured over nine seeds: cross-entropy .36 to 1.05, chance 1.39; R2 .89 to .99, of the target below 0."""
+    """Measured over three seeds: cross-entropy .36 to .48, chance 1.39; R2 .89 to .99, of the target below 0."""
     assert inverse.first["inverse"] == pytest.approx(math.log(4), abs=0.05)
-    assert inverse.held_out["inverse"] < 1.2
+    assert inverse.held_out["inverse"] < 0.5
     assert inverse.r2[:2].min() > 0.6
     assert inverse.r2[2:].max() < 0.3
 

@@ -89,7 +89,7 @@ ODD = {
     "many classes": lambda data: (
         data
         | {
-            "factors": np.column_stack([np.arange(300) % 25, data["factors"][:, 1:]]),
+            "factors": np.column_stack([np.arange(300) % 40, data["factors"][:, 1:]]),
             "kinds": ["categorical", "continuous", "continuous"],
         }
     ),
