@@ -45,16 +45,23 @@ def tip_factors(low: Vector, high: Vector) -> tuple[Factor, ...]:
     )
 
 
+def joint_factors(*ranges: tuple[float, float]) -> tuple[Factor, ...]:
+    """Return the factors of the seven joints that are kept within these ranges (rad) while the gripper points down.
+
+    The arm can reach every place in a task's workspace in more than one way: ranges beyond those that a task needs
+    would be visited by chance only, and a recording would not cover them.
+    """
+    return tuple(
+        Factor(f"joint_{i + 1}", "rad", low, high, proprioceptive=True)
+        for i, (low, high) in zip(JOINTS, ranges, strict=True)
+    )
+
+
 TIP_FACTORS = tip_factors(WORKSPACE_LOW, WORKSPACE_HIGH)
-# where the joints (rad) are kept while the gripper points down: it needs no more above an open table
-POINTING_DOWN = ((-0.9, 0.9), (0.0, 1.5), (-0.6, 0.6), (-2.1, 0.1), (-0.6, 0.6), (0.2, 1.95), (-1.2, 1.2))
 # where the tip (m) gets when joints turn freely
 ANYWHERE = {"ee_x": (-1.15, 1.15), "ee_y": (-1.15, 1.15), "ee_z": (-0.55, 1.6)}
 # a joint may turn beyond the last angle that it is sent to by this much (rad)
 GIVE = 0.05
-JOINT_FACTORS = tuple(
-    Factor(f"joint_{i + 1}", "rad", low, high, proprioceptive=True) for i, (low, high) in enumerate(POINTING_DOWN)
-)
 FREE = ANYWHERE | {f"joint_{i + 1}": (-limit - GIVE, limit + GIVE) for i, limit in enumerate(JOINT_LIMITS)}
 
 
@@ -81,6 +88,8 @@ class KukaArm(SimulatorEnv):
     distractor_area = {"low": (0.35, -0.45), "high": (0.85, 0.45), "size": 0.025, "ground": 0.0}
     # where the tip can be sent: the corners of a box, in metres
     workspace: ClassVar[tuple[Vector, Vector]] = (WORKSPACE_LOW, WORKSPACE_HIGH)
+    # by how much (rad) joint_3, which moves the elbow aside, is turned at most when an episode starts
+    elbow: ClassVar[float] = 0.0
 
     def __init__(self, **options: Any) -> None:
         self._joint_goals: list[float]
@@ -129,13 +138,10 @@ class KukaArm(SimulatorEnv):
         """Draw a pose of the arm with the tip above the table."""
         low, high = self.workspace
         start = self.np_random.uniform((*low[:2], START_LOW), high).tolist()
-        self._reach(start)
-
-    def _reach(self, tip: list[float]) -> None:
-        """Put the arm at rest with its tip in a place."""
-        self._set_joints(HOME)
+        elbow = self.np_random.uniform(-self.elbow, self.elbow) if self.elbow else 0.0
+        self._set_joints((*HOME[:2], elbow, *HOME[3:]))
         for _ in range(3):
-            self._set_joints(self._inverse_kinematics(tip))
+            self._set_joints(self._inverse_kinematics(start))
 
     def _drive(self, action: Any) -> None:
         """Carry out an action of the arm."""
@@ -152,9 +158,13 @@ class KukaArm(SimulatorEnv):
         else:
             for axis, move in enumerate(continuous_action(action, 3)):
                 self._tip_goal[axis] += STEP * move
-        low, high = self.workspace
+        low, high = self._reachable()
         self._tip_goal = [min(max(v, a), b) for v, a, b in zip(self._tip_goal, low, high, strict=True)]
         return self._inverse_kinematics(self._tip_goal)
+
+    def _reachable(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the corners of the box in which the tip can be sent to places."""
+        return self.workspace
 
     def _follow(self, goals: list[float]) -> None:
         """Let the motors turn the joints to these angles for the time of one step."""

@@ -12,7 +12,7 @@ from typing import Any
 import pybullet as p
 
 from srl_bench.environments.drawing import UPRIGHT, Colour
-from srl_bench.environments.kuka import JOINT_FACTORS, TIP_FACTORS
+from srl_bench.environments.kuka import TIP_FACTORS, joint_factors
 from srl_bench.environments.kuka_button import BUTTON_CENTRE, BUTTON_HEIGHT, BUTTON_RANGE, KukaButton
 from srl_bench.environments.options import check_choice, register
 from srl_bench.environments.simulator import ASSETS
@@ -22,6 +22,7 @@ APART = 0.2  # wider than the diagonal of a button's plate
 FIXED = ((0.55, -0.15), (0.55, 0.15))
 SUNK = 0.04
 CAP = 0
+JOINT_RANGES = ((-0.9, 0.9), (0.0, 1.5), (-0.6, 0.6), (-2.1, 0.1), (-0.6, 0.6), (0.2, 1.95), (-1.0, 1.0))
 SECOND_COLOUR: Colour = (0.10, 0.30, 0.90, 1.0)
 
 
@@ -56,7 +57,7 @@ class Kuka2Button(KukaButton):
                 for axis, centre, reach in zip("xy", BUTTON_CENTRE, BUTTON_RANGE, strict=True)
             ),
             Factor("phase", "", 0, 1, kind="categorical", observable="frame" if latch else "never"),
-            *JOINT_FACTORS,
+            *joint_factors(*JOINT_RANGES),
         )
         super().__init__(button=button, **options)
         self._place_buttons(FIXED, 0)

@@ -14,7 +14,7 @@ import numpy as np
 import pybullet as p
 
 from srl_bench.environments.drawing import UPRIGHT, Pose
-from srl_bench.environments.kuka import JOINT_FACTORS, STEP, TIP_FACTORS, KukaArm
+from srl_bench.environments.kuka import STEP, TIP_FACTORS, KukaArm, joint_factors
 from srl_bench.environments.options import check_choice, check_number, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
@@ -25,6 +25,7 @@ BUTTON_SPEED = 0.005
 PRESSES = 5
 CRASH = -250.0
 HOVER = 0.12
+JOINT_RANGES = ((-0.8, 0.8), (0.03, 1.5), (-0.45, 0.45), (-2.1, 0.05), (-0.5, 0.5), (0.2, 1.95), (-1.0, 1.0))
 
 BUTTON_FACTORS = tuple(
     Factor(f"button_{axis}", "m", centre - reach, centre + reach, scope="episode")
@@ -49,7 +50,7 @@ class KukaButton(KukaArm):
         options: see `SimulatorEnv`.
     """
 
-    factors = (*TIP_FACTORS, *BUTTON_FACTORS, *JOINT_FACTORS)
+    factors = (*TIP_FACTORS, *BUTTON_FACTORS, *joint_factors(*JOINT_RANGES))
     default_max_steps = 1000
 
     def __init__(self, *, button: str = "random", max_distance: float = 0.8, **options: Any) -> None:
@@ -129,6 +130,9 @@ class KukaButton(KukaArm):
     def _greedy_action(self) -> Any:
         x, y = self._button
         above = abs(x - self._tip[0]) < STEP / 1.5 and abs(y - self._tip[1]) < STEP / 1.5
+        if not above and self._tip_goal[2] < BUTTON_HEIGHT:
+            # sideways from here the arm would touch the table
+            return self._action_towards((*self._tip[:2], HOVER))
         # who presses harder and harder slips off
         pressing = self._tip_goal[2] < BUTTON_HEIGHT - STEP / 2
         return self._action_towards((x, y, BUTTON_HEIGHT - STEP if above and not pressing else HOVER))

@@ -8,6 +8,7 @@ mechanics of fingers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,15 +17,18 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Colour, Pose, Vector, add_box, add_mesh
-from srl_bench.environments.kuka import ANYWHERE, JOINT_FACTORS, STEP, KukaArm, tip_factors
+from srl_bench.environments.kuka import ANYWHERE, STEP, KukaArm, joint_factors, tip_factors
 from srl_bench.environments.options import check_choice, check_integer, continuous_action, discrete_action, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
 
 CLASSES = ("box", "cylinder", "cone", "ball")
 MAX_OBJECTS = 6
+JOINT_RANGES = ((-0.7, 0.7), (0.1, 1.35), (-0.5, 0.45), (-2.1, -0.05), (-0.4, 0.5), (0.35, 1.85), (-0.9, 0.9))
 SIZE, APART = 0.07, 0.09
+# where objects start and, but for what motors overshoot, are carried
 PLACE_LOW, PLACE_HIGH = (0.47, -0.22), (0.69, 0.22)
+OVERSHOOT = 0.01
 FLOOR = 0.011
 TOP = FLOOR + SIZE
 # of the tip from the middle of an object's top
@@ -71,7 +75,8 @@ class KukaGrasp(KukaArm):
     Classes are 0 box, 1 cylinder, 2 cone, 3 ball; the first object is red, then follow blue, yellow, purple, white
     and green ones. Besides the actions of `KukaArm` there is one that grasps: 6 in "discrete", a last number above
     0 in "continuous" and "joints". It attaches the nearest object whose top is within 0.04 m sideways and 0.03 m in
-    height of the tip. What is held stays so. Every episode begins with other classes, places and another target, of
+    height of the tip. What is held stays so, and is carried only where objects start, clear of the walls of the bin,
+    except with "joints". Every episode begins with other classes, places and another target, of
     which there is at least one object.
 
     Reward "sparse": +1 when an object of the class has been lifted by 0.1 m, which is a success; -1 when one of
@@ -88,6 +93,7 @@ class KukaGrasp(KukaArm):
 
     action_sizes = {"discrete": 7, "continuous": 4, "joints": 8}
     default_max_steps = 200
+    elbow = 0.4
     workspace = ((0.44, -0.27, 0.06), (0.73, 0.27, 0.35))
     cameras = {
         "front": Camera((1.40, -0.50, 1.15), (0.50, 0.03, 0.12), (0.0, 0.0, 1.0), 35.0, 0.3, 5.0),
@@ -103,18 +109,19 @@ class KukaGrasp(KukaArm):
         self.objects = objects
         last = len(CLASSES) - 1
         tip = tip_factors(*self.workspace)
-        # where the tip can carry an object
-        low, high = zip(*((factor.low, factor.high) for factor in tip), strict=True)
+        (low, high), give = (PLACE_LOW, PLACE_HIGH), OVERSHOOT
         if options.get("action_type") == "joints":
-            low, high = zip(*ANYWHERE.values(), strict=True)
+            low, high = zip(*(ANYWHERE[f"ee_{axis}"] for axis in "xy"), strict=True)
+            give = GRASP_RADIUS
+        self._area = np.array(low) - give, np.array(high) + give
         self._targets = (0, last) if target == "random" else (CLASSES.index(target),) * 2
         self.factors = (
             *tip,
-            *JOINT_FACTORS,
+            *joint_factors(*JOINT_RANGES),
             *(
-                Factor(f"object_{index + 1}_{axis}", "m", start - GRASP_RADIUS, end + GRASP_RADIUS)
+                Factor(f"object_{index + 1}_{axis}", "m", start, end)
                 for index in range(objects)
-                for axis, start, end in zip("xy", low, high, strict=False)
+                for axis, start, end in zip("xy", *self._area, strict=True)
             ),
             *(
                 Factor(f"object_{index + 1}_class", "", 0, last, kind="categorical", scope="episode")
@@ -219,7 +226,7 @@ class KukaGrasp(KukaArm):
         grasps = self._move(action)
         if self._held is not None:
             moved = zip(self._places[self._held], self._tip, before, strict=False)
-            self._places[self._held] = [value + new - old for value, new, old in moved]
+            self._places[self._held] = np.clip([value + new - old for value, new, old in moved], *self._area).tolist()
         elif grasps:
             self._held = self._within_reach()
             if self._held is not None:
@@ -232,6 +239,14 @@ class KukaGrasp(KukaArm):
         lift = self._tip[2] - TOP
         self._solved = lift >= LIFT
         return self._reward(lift), self._solved
+
+    def _reachable(self) -> tuple[Sequence[float], Sequence[float]]:
+        low, high = super()._reachable()
+        if self._held is None:
+            return low, high
+        ahead = np.subtract(self._places[self._held], self._tip[:2])
+        inner = [np.array(corner) - ahead for corner in (PLACE_LOW, PLACE_HIGH)]
+        return (*np.maximum(inner[0], low[:2]).tolist(), low[2]), (*np.minimum(inner[1], high[:2]).tolist(), high[2])
 
     def _move(self, action: Any) -> bool:
         """Carry out the part of an action that moves the arm; return whether the other one grasps."""

@@ -15,12 +15,13 @@ import numpy as np
 import pybullet as p
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Pose, add_mesh
-from srl_bench.environments.kuka import JOINT_FACTORS, STEP, SUBSTEPS, KukaArm, tip_factors
+from srl_bench.environments.kuka import STEP, SUBSTEPS, KukaArm, joint_factors, tip_factors
 from srl_bench.environments.options import check_integer, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
 
 MAX_OBJECTS = 4
+JOINT_RANGES = ((-0.75, 0.75), (0.1, 1.5), (-0.45, 0.45), (-2.1, 0.05), (-0.5, 0.5), (0.3, 1.9), (-0.9, 0.9))
 # where pucks start and marks lie, and where the gripper can push a puck
 START_LOW, START_HIGH = (0.49, -0.25), (0.68, 0.25)
 AREA_LOW, AREA_HIGH = (0.36, -0.44), (0.82, 0.44)
@@ -58,6 +59,7 @@ class KukaPush(KukaArm):
     """
 
     default_max_steps = 300
+    elbow = 0.4
     workspace = ((0.42, -0.34, LOW), (0.75, 0.34, 0.35))
     cameras = {
         "front": Camera((1.40, -0.50, 1.15), (0.49, 0.0, 0.12), (0.0, 0.0, 1.0), 35.0, 0.3, 5.0),
@@ -73,7 +75,7 @@ class KukaPush(KukaArm):
         self._tasks = (1, objects) if task == "random" else (int(task), int(task))
         self.factors = (
             *tip_factors(*self.workspace),
-            *JOINT_FACTORS,
+            *joint_factors(*JOINT_RANGES),
             *(
                 Factor(f"object_{index + 1}_{axis}", "m", low, high)
                 for index in range(objects)

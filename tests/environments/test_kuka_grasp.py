@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srl_bench.environments.kuka import HOME
-from srl_bench.environments.kuka_grasp import CLASSES, PLACE_HIGH, PLACE_LOW, TOP, KukaGrasp
+from srl_bench.environments.kuka_grasp import CLASSES, OVERSHOOT, PLACE_HIGH, PLACE_LOW, TOP, KukaGrasp
 from srl_bench.errors import ConfigError
 
 BOX, CYLINDER, CONE, BALL = range(4)
@@ -61,6 +61,20 @@ def test_what_is_held_moves_with_the_tip():
     np.testing.assert_allclose(state[10:12] - place, state[:2] - tip[:2], atol=1e-9)
     np.testing.assert_allclose(state[12:14], PLACES[1])
     np.testing.assert_allclose(state[10:12], [0.5, 0.16], atol=0.02)
+
+
+@pytest.mark.parametrize("action_type", ["discrete", "continuous"])
+def test_what_is_held_is_carried_only_where_objects_start(action_type):
+    env = table(action_type=action_type)
+    low, high = np.array(PLACE_LOW) - OVERSHOOT, np.array(PLACE_HIGH) + OVERSHOOT
+    for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        env.set_factors([0, 0, 0, *HOME, 0.60, 0.0, 0.50, 0.15, BOX, BALL, 1, BOX])
+        for _ in range(12):
+            env.step(np.eye(4)[axis] * sign if action_type == "continuous" else 2 * axis + (sign < 0))
+            assert (low <= env._places[0]).all()
+            assert (env._places[0] <= high).all()
+        end = (PLACE_LOW, PLACE_HIGH)[sign > 0][axis]
+        assert env._places[0][axis] == pytest.approx(end, abs=OVERSHOOT)
 
 
 def test_lifting_an_object_of_the_class_is_a_success():
