@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Cell:
     plugins: tuple[str, ...]
     plugin_hash: str
     code: str
+    task: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder_name(self) -> str:
@@ -166,7 +167,8 @@ def check_names(suite: Suite) -> None:
         check_tracking(suite.rl, Path(suite.name))
     methods = [resolve(text) for text in suite.methods if text != RAW_PIXELS]
     for config in suite.environments:
-        env = make_environment(config.environment, config.environment_kwargs)
+        task = suite.tasks.get(config.environment, {})
+        env = make_environment(config.environment, config.environment_kwargs | task)
         n_factors = len(factor_table(env))
         if suite.rl is not None:
             own_network = RAW_PIXELS in suite.methods or suite.rl.encoder_mode != "frozen"
@@ -219,6 +221,7 @@ def _cells(
                 plugins=tuple(str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin for plugin in plugins),
                 plugin_hash=plugin_version(plugins),
                 code=code_version(),
+                task=suite.tasks.get(config.environment, {}),
             )
 
 
@@ -282,7 +285,7 @@ def _run_stages(cell: Cell, path: Path, stages: Sequence[str]) -> None:
     if "rl" in stages and cell.rl is not None:
         from srl_bench.rl import train_agent
 
-        kwargs = rollouts.environment_kwargs
+        kwargs = rollouts.environment_kwargs | cell.task
         with _timed(path, "rl", path / "rl" / "evaluations.csv"):
             train_agent(cell.environment, source, environment_kwargs=kwargs, out=path / "rl", config=cell.rl)
     if stages[-1] == STAGES[-1]:

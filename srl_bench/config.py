@@ -181,11 +181,19 @@ class Suite:
     """Metrics to score with; all if not given."""
     rl: RLConfig | None = None
     """Reinforcement learning on the frozen encoders; none if not given."""
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Arguments of agents' environments beside those of their recordings, by id, such as {reward_type: shaped}."""
 
     def __post_init__(self) -> None:
         for name in ("environments", "methods", "seeds"):
             if not getattr(self, name):
                 raise ConfigError(f"suite {self.name!r} lists no {name}; give at least one.")
+        if self.tasks and self.rl is None:
+            raise ConfigError(f"suite {self.name!r} has tasks of agents, but no rl.")
+        for name in self.tasks:
+            known = [config.environment for config in self.environments]
+            if name not in known:
+                raise UnknownNameError(f"environment in the tasks of suite {self.name!r}", name, known)
         if self.name != Path(self.name).name or self.name.startswith("."):
             raise ConfigError(f"suite name {self.name!r} must be a plain folder name.")
 

@@ -55,6 +55,20 @@ def test_every_stage_of_every_cell_is_stored(finished):
     assert truth["value"].item() == pytest.approx(1.0, abs=1e-3)
 
 
+def test_agents_may_be_given_another_task_than_the_recording(tmp_path):
+    suite = replace(SUITE, methods=("ground_truth",), tasks={RECORDING.environment: {"reward_type": "shaped"}})
+    (path,) = srl.run(suite, root=tmp_path)
+    task = json.loads((path / "rl" / "config.json").read_text())["environment_kwargs"]
+    assert task == RECORDING.environment_kwargs | {"reward_type": "shaped", "obs_type": "state"}
+    returns = pd.read_csv(path / "rl" / "evaluations.csv")["return"]
+    assert (returns < 0).all()
+    assert (returns % 1 > 0).all()
+    rewards = srl.open_rollouts(json.loads((path / "cell.json").read_text())["rollouts"]).rewards
+    assert (rewards % 1 == 0).all()
+    with pytest.raises(ConfigError, match="reward_type"):
+        check_names(replace(suite, tasks={RECORDING.environment: {"reward_type": "dense"}}))
+
+
 def test_a_second_run_runs_nothing(finished):
     started = []
     srl.run(SUITE, root=finished, on_start=lambda cells, todo: started.append((len(cells), len(todo))))
@@ -201,6 +215,8 @@ def test_built_in_suites_are_valid(name):
         ("name: x\nenvironments: [{frames: -3}]\nmethods: [a]", ConfigError, "frames"),
         ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {steps: many}", ConfigError, "train.steps"),
         ("name: ../x\nenvironments: [{}]\nmethods: [a]", ConfigError, "folder"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\ntasks: {y: {}}", ConfigError, "no rl"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {}\ntasks: {y: {}}", ConfigError, "MobileRobot"),
         ("name: [", ConfigError, "YAML"),
         ("- a", ConfigError, "keys"),
         ("name: !!python/object/apply:os.system [ls]", ConfigError, "YAML"),
@@ -222,8 +238,8 @@ def test_the_cell_hash_depends_on_all_that_determines_the_outcome_and_on_nothing
     cell = Cell("e", "m", 0, "/a", "hash", SUITE.train, None, None, ("p.py",), "plug", "code")
     assert replace(cell, rollouts="/b", plugins=("q.py",)).folder_name == cell.folder_name
     changes = ({"seed": 1}, {"data_hash": "x"}, {"code": "x"}, {"plugin_hash": "x"}, {"train": TrainConfig(steps=7)})
-    names = {replace(cell, **change).folder_name for change in changes}
-    assert len(names | {cell.folder_name}) == 6
+    names = {replace(cell, **change).folder_name for change in (*changes, {"task": {"reward_type": "shaped"}})}
+    assert len(names | {cell.folder_name}) == 7
 
 
 def test_missing_data_is_an_error_of_the_cell(tmp_path):
