@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pybullet as p
 
 from srl_bench.environments.drawing import Camera, add_box
 from srl_bench.environments.mechanism import Mechanism
@@ -18,13 +19,16 @@ from srl_bench.environments.options import check_choice, register
 from srl_bench.factors import Factor
 
 RAIL, RAIL_HEIGHT = 1.8, 1.25
-MAX_FORCE, MAX_SPEED = 10.0, 15.0
+# to where the buffers at the ends of the rail give
+FARTHEST = 1.9
+# the drive brakes a cart that is faster than this, in m/s; no pole turns faster than that, in rad/s
+MAX_FORCE, CART_SPEED, MAX_SPEED = 10.0, 2.5, 10.0
 FALLEN = 0.4
 UPRIGHT_ANGLE, BALANCED_STEPS = 0.2, 100
 # of the pole about the hinge, and the torque of its weight when level
 INERTIA, WEIGHT = 0.1 / 3, 0.1 * 9.81 / 2
 # where a pole that has not fallen takes position and velocity of the cart, and its own
-BALANCING = (RAIL, 3.5, 0.6, 4.5)
+BALANCING = (FARTHEST, CART_SPEED, 0.6, 5.0)
 # newtons per x, v, angle, angular velocity: the LQR of the linearised model in steps of 0.04 s, for the
 # cost x^2 + 0.1 v^2 + angle^2 + 0.1 velocity^2 + 0.1 force^2
 GAINS = (2.6, 4.9, 36.6, 9.4)
@@ -41,14 +45,14 @@ class CartPolePixels(Mechanism):
     """A cart of 1 kg on a rail of 3.6 m carries a pole of 0.1 kg and 1 m on a hinge.
 
     Actions are forces along the rail of at most 10 N, 25 per simulated second, see `Mechanism`. The rail brakes
-    the cart with 1 N per m/s. Factors: position and velocity of the cart, the angle of the pole, 0 when upright,
-    positive clockwise, and its angular velocity.
+    the cart with 1 N per m/s, and the drive limits it to 2.5 m/s. Factors: position and velocity of the cart, the
+    angle of the pole, 0 when upright, positive clockwise, and its angular velocity.
 
-    Task "balance" starts within 0.05 rad of upright, and ends when the pole leans by more than 0.4 rad; reward
-    "sparse" is +1 for every step. "swing_up" starts with the pole hanging; "sparse" is +1 for every step that
-    ends within 0.2 rad of upright. In both tasks episodes also end when the cart is more than 1.8 m away from the
-    middle, the reward "shaped" is (1 + cos(angle)) / 2 (1 - (x / 1.8 m)^2 / 2), and an episode is a success
-    once 100 steps in a row end within 0.2 rad of upright. Episodes are truncated after `max_steps`.
+    Task "balance" starts within 1 m of the middle and 0.05 rad of upright, and ends when the pole leans by more than
+    0.4 rad; reward "sparse" is +1 for every step. "swing_up" starts in the middle with the pole hanging; "sparse" is
+    +1 for every step that ends within 0.2 rad of upright. In both tasks episodes also end when the cart is more than
+    1.8 m away from the middle, the reward "shaped" is (1 + cos(angle)) / 2 (1 - (x / 1.8 m)^2 / 2), and an episode is
+    a success once 100 steps in a row end within 0.2 rad of upright. Episodes are truncated after `max_steps`.
 
     Args:
         task: "balance" or "swing_up".
@@ -56,10 +60,10 @@ class CartPolePixels(Mechanism):
     """
 
     factors: tuple[Factor, ...] = (
-        Factor("cart_x", "m", -RAIL, RAIL, proprioceptive=True),
-        Factor("cart_velocity", "m/s", -5.0, 5.0, observable="stack", proprioceptive=True),
+        Factor("cart_x", "m", -FARTHEST, FARTHEST, proprioceptive=True),
+        Factor("cart_velocity", "m/s", -CART_SPEED, CART_SPEED, observable="stack", proprioceptive=True),
         Factor("pole_angle", "rad", -math.pi, math.pi, kind="angular", proprioceptive=True),
-        Factor("pole_velocity", "rad/s", -10.0, 10.0, observable="stack", proprioceptive=True),
+        Factor("pole_velocity", "rad/s", -MAX_SPEED, MAX_SPEED, observable="stack", proprioceptive=True),
     )
     cameras = {
         "front": Camera((0.0, -6.0, 1.9), (0.0, 0.0, 1.25), (0.0, 0.0, 1.0), 40.0, 3.0, 12.0),
@@ -94,13 +98,19 @@ class CartPolePixels(Mechanism):
     def _start_episode(self) -> None:
         self._balanced = 0
         start = self.np_random.uniform(-0.05, 0.05, 4)
-        if self.task == "swing_up":
+        if self.task == "balance":
+            start[0] *= 20
+        else:
             start[2] = math.remainder(start[2] + math.pi, 2 * math.pi)
         self._set_factors(start.tolist())
 
     def _act(self, action: Any) -> tuple[float, bool]:
         self._push(action)
-        x, _, angle, _ = self._motion
+        x, velocity, angle, _ = self._motion
+        if abs(velocity) > CART_SPEED:
+            velocity = math.copysign(CART_SPEED, velocity)
+            p.resetJointState(self._robot, 0, x, velocity, physicsClientId=self._world)
+            self._motion[1] = velocity
         upright = abs(angle) < UPRIGHT_ANGLE
         self._balanced = self._balanced + 1 if upright else 0
         self._solved = self._solved or self._balanced >= BALANCED_STEPS

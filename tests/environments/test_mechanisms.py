@@ -135,6 +135,8 @@ def test_cart_pole_starts():
         env = CartPolePixels(task=task, obs_type="state")
         starts = np.array([env.reset(seed=seed)[1]["state"] for seed in range(50)])
         starts[:, 2] = np.abs(starts[:, 2]) - angle
+        if task == "balance":
+            starts[:, 0] /= 20
         assert (np.abs(starts) <= 0.05).all()
         assert (np.ptp(starts, axis=0) > 0.04).all()
 
@@ -151,6 +153,23 @@ def test_leaving_the_rail_ends_the_episode(task):
     for _ in range(20):
         state = env.step(2)[-1]["state"]
     assert state[0] == pytest.approx(1.85, abs=0.02)
+
+
+@pytest.mark.parametrize("task", ["balance", "swing_up"])
+@pytest.mark.parametrize("strategy", ["to and fro", "pump", "brake"])
+def test_no_strategy_takes_cart_and_pole_out_of_their_ranges(task, strategy):
+    env = CartPolePixels(task=task, obs_type="state", action_type="continuous")
+    low, high = np.array([(factor.low, factor.high) for factor in env.factors]).T
+    rng = np.random.default_rng(0)
+    for episode in range(40):
+        state, terminated, step = env.reset(seed=episode)[0], False, 0
+        while not terminated and step < 100:
+            forwards = {"to and fro": step // (episode + 1) % 2, "pump": state[3] * math.cos(state[2]) > 0}
+            push = 1.0 if forwards.get(strategy, state[3] * math.cos(state[2]) < 0) else -1.0
+            state, _, terminated, _, _ = env.step(np.array([-push if rng.random() < 0.1 else push], np.float32))
+            step += 1
+            assert (low <= state).all()
+            assert (state <= high).all()
 
 
 def test_a_fallen_pole_ends_only_the_balance_task():
