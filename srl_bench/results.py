@@ -33,7 +33,7 @@ HEADLINE = {
 FAILED = "failed"
 AGENTS_NOTE = (
     "* area: mean return over the steps of training, with its 95 % bootstrap interval; steps_to_95: steps until the\n"
-    "  mean of three evaluations in a row is 95 % of the return on the ground truth, or all steps if it never is;\n"
+    "  mean of three evaluations in a row is within 5 % of the return on the ground truth, or all if it never is;\n"
     "  reached: the share of seeds where it is"
 )
 # Tracks that have tables of their own.
@@ -120,7 +120,7 @@ def _cost(cell: Path) -> dict[str, float]:
 
 
 def notes(run: str | Path) -> list[str]:
-    """Return what a reader of the table should know: failed cells, undefined values and their reasons."""
+    """Return what a reader of the table should know: tasks, failed cells, undefined values and their reasons."""
     found: dict[str, list[str]] = {}
     for cell in suite_cells(run):
         if not (cell / "cell.json").exists():
@@ -137,7 +137,12 @@ def notes(run: str | Path) -> list[str]:
         for remark in remarks:
             found.setdefault(remark, []).append(method)
     total = len(suite_cells(run))
-    return [
+    suite = json.loads((Path(run) / "suite.json").read_text()).get("suite", {})
+    tasks = [
+        f"agents in {name} have {', '.join(f'{key}={value}' for key, value in task.items())}, unlike the recording"
+        for name, task in suite.get("tasks", {}).items()
+    ]
+    return tasks + [
         remark if len(methods) > total / 2 else f"{', '.join(sorted(set(methods)))}: {remark}"
         for remark, methods in sorted(found.items())
     ]

@@ -63,6 +63,7 @@ def test_agents_may_be_given_another_task_than_the_recording(tmp_path):
     returns = pd.read_csv(path / "rl" / "evaluations.csv")["return"]
     assert (returns < 0).all()
     assert (returns % 1 > 0).all()
+    assert notes(tmp_path / "tiny")[0].endswith("MobileRobot-v0 have reward_type=shaped, unlike the recording")
     rewards = srl.open_rollouts(json.loads((path / "cell.json").read_text())["rollouts"]).rewards
     assert (rewards % 1 == 0).all()
     with pytest.raises(ConfigError, match="reward_type"):

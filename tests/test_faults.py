@@ -44,17 +44,18 @@ def outcomes(root, suite):
     return found
 
 
-def run_until_killed(command, seconds, rng):
+def run_until_killed(command, seconds, rng, errors):
     """Return the exit status of a command, None if it was killed after some seconds, with its workers or alone."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    with errors.open("wb") as file:  # workers that outlive their parent would keep a pipe open
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True)
     try:
-        _, errors = process.communicate(timeout=seconds)
+        process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         kill, whom = rng.choice([(os.kill, process.pid), (os.killpg, os.getpgid(process.pid))])
         kill(whom, signal.SIGKILL)
-        process.communicate()
+        process.wait()
         return None
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors.read_text()
     return process.returncode
 
 
@@ -67,15 +68,18 @@ def kill_again_and_again(suite, kills, tmp_path):
         return [sys.executable, "-m", "srl_bench.cli", "run", str(file), "--jobs", "2", "--root", str(root)]
 
     start = time.monotonic()
-    run_until_killed(command(tmp_path / "whole"), None, None)
+    errors = tmp_path / "errors.txt"
+    run_until_killed(command(tmp_path / "whole"), None, None, errors)
     longest = time.monotonic() - start
     whole = outcomes(tmp_path / "whole", suite)
     rng, killed, ended = random.Random(0), 0, 0
     while killed < kills or not ended:
         root = tmp_path / f"killed{ended}"
-        seconds = rng.uniform(0.1, 0.7) * longest if killed < kills else None
-        if run_until_killed(command(root), seconds, rng) is None:
+        # often enough for several kills of most runs, in all of their stages: the next one goes on from there
+        seconds = rng.uniform(0.1, 0.4) * longest if killed < kills else None
+        if run_until_killed(command(root), seconds, rng, errors) is None:
             killed += 1
+            print(f"kill {killed} after {seconds:.0f} s")
             continue
         assert outcomes(root, suite) == whole
         assert (root / suite.name / "table.md").exists()
