@@ -10,7 +10,7 @@ bench: $(VENV)/.installed
 	$(BIN)/srl-bench run quick --jobs $(JOBS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
