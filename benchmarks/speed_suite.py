@@ -1,0 +1,49 @@
+"""What orchestration costs: a suite against the sum of its stages, two workers against one, a run with nothing to do.
+
+Wall time, on a machine that does nothing else. Run: python benchmarks/speed_suite.py
+"""
+
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import srl_bench as srl
+from srl_bench.config import RecordConfig, Suite, TrainConfig
+
+SUITE = Suite(
+    name="data",
+    environments=(RecordConfig(frames=6_000),),
+    methods=("ground_truth",),
+    seeds=(0, 1, 2),
+    train=TrainConfig(steps=200, validate_every=100),
+    metrics=("ridge_r2", "knn_mse", "gtc", "dci"),
+)
+METHODS = ("autoencoder", "forward", "inverse", "vae")
+
+
+def seconds(suite: Suite, root: Path, jobs: int) -> float:
+    """Return how long a run takes."""
+    start = time.perf_counter()
+    srl.run(suite, root=root, jobs=jobs)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        seconds(SUITE, root, 1)  # records the data
+        suite = replace(SUITE, methods=METHODS)
+        alone = seconds(replace(suite, name="one"), root, 1)
+        stages = sum(sum(json.loads(file.read_text()).values()) for file in root.glob("one/*/stages.json"))
+        both = seconds(replace(suite, name="two"), root, 2)
+        again = seconds(replace(suite, name="two"), root, 2)
+    print(f"{len(METHODS) * len(SUITE.seeds)} cells")
+    print(f"one worker {alone:.0f} s, its stages {stages:.0f} s: overhead {alone / stages - 1:.1%}, target <= 3 %")
+    print(f"two workers {both:.0f} s: {alone / both:.2f}x as fast as one, target >= 1.7x")
+    print(f"with nothing left to do {again:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
