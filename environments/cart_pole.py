@@ -29,6 +29,8 @@ UPRIGHT_ANGLE, BALANCED_STEPS = 0.2, 100
 INERTIA, WEIGHT = 0.1 / 3, 0.1 * 9.81 / 2
 # where a pole that has not fallen takes position and velocity of the cart, and its own
 BALANCING = (FARTHEST, CART_SPEED, 0.6, 5.0)
+# how far from rest in the middle these are when an episode starts
+STARTS = {"balance": (1.0, 0.05, 0.05, 0.05), "swing_up": (0.05, 0.05, 0.05, 0.05)}
 # newtons per x, v, angle, angular velocity: the LQR of the linearised model in steps of 0.04 s, for the
 # cost x^2 + 0.1 v^2 + angle^2 + 0.1 velocity^2 + 0.1 force^2
 GAINS = (2.6, 4.9, 36.6, 9.4)
@@ -97,10 +99,8 @@ class CartPolePixels(Mechanism):
 
     def _start_episode(self) -> None:
         self._balanced = 0
-        start = self.np_random.uniform(-0.05, 0.05, 4)
-        if self.task == "balance":
-            start[0] *= 20
-        else:
+        start = self.np_random.uniform(-1.0, 1.0, 4) * STARTS[self.task]
+        if self.task == "swing_up":
             start[2] = math.remainder(start[2] + math.pi, 2 * math.pi)
         self._set_factors(start.tolist())
 

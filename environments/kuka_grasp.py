@@ -76,8 +76,8 @@ class KukaGrasp(KukaArm):
     and green ones. Besides the actions of `KukaArm` there is one that grasps: 6 in "discrete", a last number above
     0 in "continuous" and "joints". It attaches the nearest object whose top is within 0.04 m sideways and 0.03 m in
     height of the tip. What is held stays so, and is carried only where objects start, clear of the walls of the bin,
-    except with "joints". Every episode begins with other classes, places and another target, of
-    which there is at least one object.
+    except with "joints". Every episode begins with other classes, places and another target, of which there is at
+    least one object.
 
     Reward "sparse": +1 when an object of the class has been lifted by 0.1 m, which is a success; -1 when one of
     another class is grasped; both terminate the episode. "shaped": -250 for the wrong class, so that no one hurries to
