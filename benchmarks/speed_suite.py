@@ -13,7 +13,7 @@ import srl_bench as srl
 from srl_bench.config import RecordConfig, Suite, TrainConfig
 
 SUITE = Suite(
-    name="data",
+    name="warm",
     environments=(RecordConfig(frames=6_000),),
     methods=("ground_truth",),
     seeds=(0, 1, 2),

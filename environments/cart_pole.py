@@ -27,7 +27,7 @@ FALLEN = 0.4
 UPRIGHT_ANGLE, BALANCED_STEPS = 0.2, 100
 # of the pole about the hinge, and the torque of its weight when level
 INERTIA, WEIGHT = 0.1 / 3, 0.1 * 9.81 / 2
-# where a pole that has not fallen takes position and velocity of the cart, and its own
+# where, from the start of an episode on, a pole that has not fallen takes position and velocity of the cart and its own
 BALANCING = (FARTHEST, CART_SPEED, 0.6, 5.0)
 # how far from rest in the middle these are when an episode starts
 STARTS = {"balance": (1.0, 0.05, 0.05, 0.05), "swing_up": (0.05, 0.05, 0.05, 0.05)}

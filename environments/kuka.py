@@ -150,6 +150,7 @@ class KukaArm(SimulatorEnv):
     def _goals_after(self, action: Any) -> list[float]:
         """Return the joint angles that an action asks for."""
         if self.action_type == "joints":
+            self._tip_goal = list(self._tip)
             moves = continuous_action(action, 7)
             return self._limited(a + JOINT_STEP * move for a, move in zip(self._joint_goals, moves, strict=True))
         if self.action_type == "discrete":

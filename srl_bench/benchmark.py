@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 from filelock import FileLock, Timeout
 
 from srl_bench.algorithms import check_algorithm
@@ -36,6 +37,8 @@ from srl_bench.score import score_records
 from srl_bench.tracking import check_tracking
 
 STAGES = ("pretrain", "score", "rl")
+# arguments that change pictures, but not their shape
+LOOKS = {"views", "domain", "randomise"}
 Ended = tuple["Cell", str | None]
 """A cell and its error: "" if there is none, None if another process is at work on it."""
 
@@ -167,18 +170,32 @@ def check_names(suite: Suite) -> None:
         check_tracking(suite.rl, Path(suite.name))
     methods = [resolve(text) for text in suite.methods if text != RAW_PIXELS]
     for config in suite.environments:
-        task = suite.tasks.get(config.environment, {})
-        env = make_environment(config.environment, config.environment_kwargs | task)
+        env = make_environment(config.environment, config.environment_kwargs)
         n_factors = len(factor_table(env))
         if suite.rl is not None:
             own_network = RAW_PIXELS in suite.methods or suite.rl.encoder_mode != "frozen"
-            check_algorithm(suite.rl.algorithm, env, images=own_network)
+            agents = _agents_environment(config, suite.tasks.get(config.environment, {}), env)
+            check_algorithm(suite.rl.algorithm, agents, images=own_network)
+            agents.close()
         env.close()
         for method in methods:
             state_dim = method.state_dim(suite.train.latent_dim, n_factors)
             check_stack(method, suite.train.frame_stack, state_dim)
             for term in as_objective(method, state_dim) or ():
                 term.bounds(state_dim)
+
+
+def _agents_environment(config: RecordConfig, task: dict[str, Any], recorded: gymnasium.Env) -> gymnasium.Env:
+    """Return the environment of a task; raise `ConfigError` if agents would not observe there what was recorded."""
+    env = make_environment(config.environment, config.environment_kwargs | task)
+    names = [[factor.name for factor in factor_table(each)] for each in (env, recorded)]
+    if env.observation_space != recorded.observation_space or names[0] != names[1] or not LOOKS.isdisjoint(task):
+        env.close()
+        raise ConfigError(
+            f"the task {task} of {config.environment} changes what is observed; a task may change rewards, endings, "
+            "actions and starts, all else is an argument of the recording."
+        )
+    return env
 
 
 def cells_of(

@@ -194,6 +194,8 @@ class Suite:
             known = [config.environment for config in self.environments]
             if name not in known:
                 raise UnknownNameError(f"environment in the tasks of suite {self.name!r}", name, known)
+            if not isinstance(self.tasks[name], dict):
+                raise ConfigError(f"the task of {name} must be arguments by name, not {self.tasks[name]!r}.")
         if self.name != Path(self.name).name or self.name.startswith("."):
             raise ConfigError(f"suite name {self.name!r} must be a plain folder name.")
 

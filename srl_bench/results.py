@@ -139,8 +139,9 @@ def notes(run: str | Path) -> list[str]:
     total = len(suite_cells(run))
     suite = json.loads((Path(run) / "suite.json").read_text()).get("suite", {})
     tasks = [
-        f"agents in {name} have {', '.join(f'{key}={value}' for key, value in task.items())}, unlike the recording"
+        f"the task of agents in {name}, beside the recording's: {', '.join(f'{key}={task[key]}' for key in task)}"
         for name, task in suite.get("tasks", {}).items()
+        if task
     ]
     return tasks + [
         remark if len(methods) > total / 2 else f"{', '.join(sorted(set(methods)))}: {remark}"

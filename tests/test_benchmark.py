@@ -63,11 +63,26 @@ def test_agents_may_be_given_another_task_than_the_recording(tmp_path):
     returns = pd.read_csv(path / "rl" / "evaluations.csv")["return"]
     assert (returns < 0).all()
     assert (returns % 1 > 0).all()
-    assert notes(tmp_path / "tiny")[0].endswith("MobileRobot-v0 have reward_type=shaped, unlike the recording")
+    assert notes(tmp_path / "tiny")[0].endswith("MobileRobot-v0, beside the recording's: reward_type=shaped")
     rewards = srl.open_rollouts(json.loads((path / "cell.json").read_text())["rollouts"]).rewards
     assert (rewards % 1 == 0).all()
-    with pytest.raises(ConfigError, match="reward_type"):
-        check_names(replace(suite, tasks={RECORDING.environment: {"reward_type": "dense"}}))
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        ({"reward_type": "dense"}, "reward_type"),
+        ({"image_size": 64}, "'image_size': 64} of srl_bench/MobileRobot-v0 changes what is observed"),
+        ({"obs_type": "state"}, "what is observed"),
+        ({"views": ["side"]}, "what is observed"),
+        ({"domain": "twin"}, "what is observed"),
+        ({"distractors": 2}, "what is observed"),
+        (None, "arguments by name, not None"),
+    ],
+)
+def test_tasks_that_cannot_work_are_found_before_anything_runs(task, named):
+    with pytest.raises(ConfigError, match=named):
+        check_names(replace(SUITE, tasks={RECORDING.environment: task}))
 
 
 def test_a_second_run_runs_nothing(finished):

@@ -5,6 +5,7 @@ import pybullet as p
 import pytest
 
 from srl_bench.environments.kuka import HOME, JOINT_LIMITS
+from srl_bench.environments.kuka_2button import Kuka2Button
 from srl_bench.environments.kuka_button import KukaButton
 from srl_bench.errors import ConfigError
 
@@ -216,3 +217,22 @@ def test_gripper_and_button_appear_where_the_camera_projects_them():
         red = red[image[tuple(red.T)][:, 1] < 40]
         if len(red) > 60:
             assert red.mean(0) == pytest.approx(project(env, [*env.get_factors()[3:5], 0.03]), abs=4)
+
+
+@pytest.mark.parametrize("cls", [KukaButton, Kuka2Button])
+@pytest.mark.parametrize("action_type", ["discrete", "continuous", "joints"])
+def test_the_expert_goes_on_from_a_low_place_beside_the_button(cls, action_type):
+    env = cls(obs_type="state", action_type=action_type)
+    for seed in range(5):
+        env.reset(seed=seed)
+        state = env.get_factors()
+        x, y = env._button
+        env._set_joints(env._inverse_kinematics([x, y + (0.1 if y < 0 else -0.1), 0.035]))
+        joints = [factor.name.startswith("joint") for factor in env.factors]
+        state[joints] = env._joints
+        env.set_factors(state)
+        for _ in range(120):
+            *_, terminated, truncated, info = env.step(env._greedy_action())
+            if terminated or truncated:
+                break
+        assert info["is_success"]
