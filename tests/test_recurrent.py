@@ -193,7 +193,7 @@ def test_the_filter_composes_its_transition_of_weighted_matrices():
     torch.testing.assert_close(memory.transition(state, action, noise), torch.stack(expected))
 
 
-@pytest.fixture(scope="module", params=[("pve", 1), ("dvbf", 1), ("inverse", 3)])
+@pytest.fixture(scope="module", params=[("pve", 1), ("dvbf", 1), ("e2c", 2), ("inverse", 3)])
 def recurrent(request, mobile):
     method, frame_stack = request.param
     return pretrain(method, mobile, steps=3, latent_dim=8, seed=0, frame_stack=frame_stack)
