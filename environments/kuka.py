@@ -29,6 +29,8 @@ TIME_STEP, SUBSTEPS, SOLVER_ITERATIONS = 0.1, 5, 20
 FORCES, POSITION_GAINS, VELOCITY_GAINS = (200.0,) * 7, (0.5,) * 7, (1.0,) * 7
 IK_DAMPING = (0.03,) * 7
 TOUCH = 0.001
+# how deep (m) the motors can press the arm into something
+DEPTH = 0.02
 OVERSHOOT = 0.02
 
 TABLE_HALF, TABLE_CENTRE = (0.55, 0.55, 0.02), (0.37, 0.0, -0.02)
@@ -192,6 +194,15 @@ class KukaArm(SimulatorEnv):
         if all(map(le, self._low, arm)) and all(map(le, arm, self._high)):
             return 0.0
         return max(max(low - value, value - high) for low, value, high in zip(self._low, arm, self._high, strict=True))
+
+    def _possible(self, values: list[float]) -> bool:
+        """Put the arm there; return whether all joints and the tip are in range and it goes through nothing."""
+        self._set_factors(values)
+        if self._excess():
+            return False
+        p.performCollisionDetection(physicsClientId=self._world)
+        points = p.getContactPoints(self._robot, physicsClientId=self._world)
+        return all(point[8] >= -DEPTH for point in points)
 
     def _touches(self, body: int) -> bool:
         """Return whether any part of the arm touches a body."""

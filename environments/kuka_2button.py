@@ -16,7 +16,7 @@ from srl_bench.environments.kuka import TIP_FACTORS, joint_factors
 from srl_bench.environments.kuka_button import BUTTON_CENTRE, BUTTON_HEIGHT, BUTTON_RANGE, KukaButton
 from srl_bench.environments.options import check_choice, register
 from srl_bench.environments.simulator import ASSETS
-from srl_bench.factors import Factor
+from srl_bench.factors import Factor, fix_factors
 
 APART = 0.2  # wider than the diagonal of a button's plate
 FIXED = ((0.55, -0.15), (0.55, 0.15))
@@ -59,6 +59,9 @@ class Kuka2Button(KukaButton):
             Factor("phase", "", 0, 1, kind="categorical", observable="frame" if latch else "never"),
             *joint_factors(*JOINT_RANGES),
         )
+        if button == "fixed":
+            names = (f"button_{number}_{axis}" for number in (1, 2) for axis in "xy")
+            self.factors = fix_factors(self.factors, dict(zip(names, FIXED[0] + FIXED[1], strict=True)))
         super().__init__(button=button, **options)
         self._place_buttons(FIXED, 0)
 
@@ -82,7 +85,7 @@ class Kuka2Button(KukaButton):
         self._set_joints(values[8:])
 
     def _possible(self, values: list[float]) -> bool:
-        return math.dist(values[3:5], values[5:7]) >= APART
+        return math.dist(values[3:5], values[5:7]) >= APART and super()._possible(values)
 
     def _place_buttons(self, places: tuple[tuple[float, float], tuple[float, float]], phase: int) -> None:
         self._buttons, self._phase = places, phase
@@ -92,9 +95,9 @@ class Kuka2Button(KukaButton):
         for body, pose in zip(self._button_bodies, self._poses, strict=True):
             p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self._world)
         self._button, self._button_body = places[phase], self._button_bodies[phase]
-        self._presses = 0
 
     def _start_episode(self) -> None:
+        self._presses = 0
         places = FIXED
         if self.button == "random":
             first = second = BUTTON_CENTRE
@@ -109,6 +112,7 @@ class Kuka2Button(KukaButton):
         if self._phase:
             self._solved = True
         else:
+            self._presses = 0
             self._place_buttons(self._buttons, 1)
 
 

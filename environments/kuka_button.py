@@ -17,7 +17,7 @@ from srl_bench.environments.drawing import UPRIGHT, Pose
 from srl_bench.environments.kuka import STEP, TIP_FACTORS, KukaArm, joint_factors
 from srl_bench.environments.options import check_choice, check_number, register
 from srl_bench.environments.simulator import ASSETS
-from srl_bench.factors import Factor
+from srl_bench.factors import Factor, fix_factors
 
 BUTTON_CENTRE, BUTTON_RANGE = (0.55, 0.0), (0.14, 0.30)
 BUTTON_RADIUS, BUTTON_HEIGHT = 0.045, 0.06
@@ -45,7 +45,8 @@ class KukaButton(KukaArm):
 
     Args:
         button: where the button stands: "random", drawn for every episode; "fixed"; or "moving", which starts
-            at random and slides along y by 0.005 m a step, to and fro.
+            at random and slides along y by 0.005 m a step, to and fro: the factor button_direction is 1 while
+            y grows, else 0.
         max_distance: in metres; see the reward.
         options: see `SimulatorEnv`.
     """
@@ -60,8 +61,11 @@ class KukaButton(KukaArm):
         self.max_distance = max_distance
         self._speed = 0.0
         self._presses = 0
+        if button == "fixed":
+            self.factors = fix_factors(self.factors, dict(zip(("button_x", "button_y"), BUTTON_CENTRE, strict=True)))
         if button == "moving":
             self.factors = tuple(replace(f, scope="step") if f.name == "button_y" else f for f in self.factors)
+            self.factors += (Factor("button_direction", "", 0, 1, kind="categorical", observable="stack"),)
         super().__init__(**options)
         self._place_button(*BUTTON_CENTRE)
 
@@ -82,11 +86,14 @@ class KukaButton(KukaArm):
         return self._add_solid(p.GEOM_CYLINDER, (0.0, 0.0, 0.0), radius=BUTTON_RADIUS, height=BUTTON_HEIGHT)
 
     def _read_factors(self) -> tuple[float, ...]:
-        return self._tip + self._button + self._joints
+        direction = (float(self._speed > 0),) if self.button == "moving" else ()
+        return self._tip + self._button + self._joints + direction
 
     def _set_factors(self, values: list[float]) -> None:
         self._place_button(values[3], values[4])
-        self._set_joints(values[5:])
+        self._set_joints(values[5:12])
+        if self.button == "moving":
+            self._speed = BUTTON_SPEED if values[12] else -BUTTON_SPEED
 
     def _start_episode(self) -> None:
         self._presses = 0

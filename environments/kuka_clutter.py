@@ -13,7 +13,7 @@ from typing import Any
 import pybullet as p
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Colour, Pose, add_box, add_mesh
-from srl_bench.environments.kuka_button import KukaButton
+from srl_bench.environments.kuka_button import BUTTON_RADIUS, KukaButton
 from srl_bench.environments.options import check_choice, check_integer, register
 from srl_bench.environments.simulator import ASSETS
 from srl_bench.factors import Factor
@@ -26,6 +26,10 @@ RADIUS, HEIGHT, BALL_RADIUS = 0.04, 0.08, 0.04
 APART, APART_FROM_BUTTON = 0.1, 0.15
 PUSH_STEPS, PUSH_SPEEDS = (3, 15), (0.4, 1.0)
 BALL_JOINTS = (0, 1)
+# the solver cuts the ball's velocity off here, in m/s
+BALL_SPEED = 1.5
+# how deep (m) the ball goes into what it bumps into
+PRESSED = 0.01
 SHAPES = ("box", "cylinder", "cone", "wedge")
 COLOURS: tuple[Colour, ...] = (
     (0.15, 0.35, 0.85, 1.0),
@@ -44,8 +48,8 @@ class KukaClutter(KukaButton):
 
     Solid boxes, cylinders, cones and roofs of different colours stand on the table, elsewhere in every episode. A
     white ball rests until, after 3 to 15 steps, it is pushed in a random direction; it rolls, bumps into arm,
-    button and objects, and turns back at the edges of the table. Their places are factors with the role
-    "distractor". Reward and endings are those of `KukaButton`.
+    button and objects, and turns back at the edges of the table. Their places and the ball's velocity are factors
+    with the role "distractor". Reward and endings are those of `KukaButton`.
 
     Args:
         objects: number of objects besides the ball, 0 to 8.
@@ -59,6 +63,7 @@ class KukaClutter(KukaButton):
         self.objects = objects
         self._object_places = (0.0,) * (2 * objects)
         self._ball = BALL_LOW
+        self._ball_velocity = (0.0, 0.0)
         self._push = (0, 0.0, 0.0)
         self.factors = (
             *KukaButton.factors,
@@ -70,6 +75,10 @@ class KukaClutter(KukaButton):
             *(
                 Factor(f"ball_{axis}", "m", low, high, role="distractor")
                 for axis, low, high in zip("xy", BALL_LOW, BALL_HIGH, strict=True)
+            ),
+            *(
+                Factor(f"ball_velocity_{axis}", "m/s", -BALL_SPEED, BALL_SPEED, role="distractor", observable="stack")
+                for axis in "xy"
             ),
         )
         super().__init__(button=button, **options)
@@ -98,6 +107,8 @@ class KukaClutter(KukaButton):
         client = {"physicsClientId": self._world}
         p.setCollisionFilterPair(self._ball_body, self._table_body, BALL_JOINTS[-1], -1, 0, **client)
         p.changeDynamics(self._ball_body, -1, linearDamping=0, angularDamping=0, **client)
+        for joint in BALL_JOINTS:
+            p.changeDynamics(self._ball_body, joint, maxJointVelocity=BALL_SPEED, **client)
         # every joint comes with a brake
         p.setJointMotorControlArray(self._ball_body, BALL_JOINTS, p.VELOCITY_CONTROL, forces=(0.0, 0.0), **client)
         # one shape is enough for all that an arm bumps into
@@ -106,33 +117,40 @@ class KukaClutter(KukaButton):
         ]
 
     def _read_factors(self) -> tuple[float, ...]:
-        return super()._read_factors() + self._object_places + self._ball
+        return super()._read_factors() + self._object_places + self._ball + self._ball_velocity
 
     def _set_factors(self, values: list[float]) -> None:
         own = len(KukaButton.factors)
         super()._set_factors(values[:own])
-        self._place_clutter(list(zip(values[own::2], values[own + 1 :: 2], strict=True)))
+        *places, velocity = zip(values[own::2], values[own + 1 :: 2], strict=True)
+        self._place_clutter(places, velocity)
 
-    def _place_clutter(self, places: list[tuple[float, float]]) -> None:
-        """Put objects and ball, at rest, into places."""
+    def _place_clutter(self, places: list[tuple[float, float]], velocity: tuple[float, float]) -> None:
+        """Put objects and ball into places, and the ball into motion."""
         *objects, ball = places
         self._object_places = tuple(value for place in objects for value in place)
         poses: list[Pose] = [((x, y, HEIGHT / 2), UPRIGHT) for x, y in objects]
         self._poses = (self._poses[0], *poses)
         for body, pose in zip(self._object_bodies, poses, strict=True):
             p.resetBasePositionAndOrientation(body, *pose, physicsClientId=self._world)
-        self._roll(ball, (0.0, 0.0))
+        self._roll(ball, velocity)
 
     def _roll(self, place: Sequence[float], velocity: Sequence[float]) -> None:
         """Put the ball into a place and into motion."""
-        self._ball = (place[0], place[1])
+        self._ball, self._ball_velocity = (place[0], place[1]), (velocity[0], velocity[1])
         for joint, position, speed in zip(BALL_JOINTS, place, velocity, strict=True):
             p.resetJointState(self._ball_body, joint, position, speed, physicsClientId=self._world)
 
     def _possible(self, values: list[float]) -> bool:
         own = len(KukaButton.factors)
-        places = list(zip(values[own::2], values[own + 1 :: 2], strict=True))
-        return all(_free(place, (values[3], values[4]), places[:i]) for i, place in enumerate(places))
+        *objects, ball, _ = zip(values[own::2], values[own + 1 :: 2], strict=True)
+        button = values[3], values[4]
+        room = [math.dist(ball, place) - RADIUS for place in objects] + [math.dist(ball, button) - BUTTON_RADIUS]
+        return (
+            min(room) >= BALL_RADIUS - PRESSED
+            and all(_free(place, button, objects[:i]) for i, place in enumerate(objects))
+            and super()._possible(values)
+        )
 
     def _start_episode(self) -> None:
         super()._start_episode()
@@ -141,7 +159,7 @@ class KukaClutter(KukaButton):
             x, y = self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH).tolist()
             if _free((x, y), self._button, places):
                 places.append((x, y))
-        self._place_clutter(places)
+        self._place_clutter(places, (0.0, 0.0))
         angle, speed = self.np_random.uniform((0, PUSH_SPEEDS[0]), (2 * math.pi, PUSH_SPEEDS[1])).tolist()
         step = int(self.np_random.integers(*PUSH_STEPS, endpoint=True))
         self._push = (step, speed * math.cos(angle), speed * math.sin(angle))
@@ -157,8 +175,8 @@ class KukaClutter(KukaButton):
     def _follow_ball(self) -> None:
         """See where the ball is, and turn it back at the edges of the table."""
         states = p.getJointStates(self._ball_body, BALL_JOINTS, physicsClientId=self._world)
-        (x, *_), (y, *_) = states
-        self._ball = (x, y)
+        (x, speed_x, *_), (y, speed_y, *_) = states
+        self._ball, self._ball_velocity = (x, y), (speed_x, speed_y)
         if not (BALL_LOW[0] <= x <= BALL_HIGH[0] and BALL_LOW[1] <= y <= BALL_HIGH[1]):
             place = [
                 min(max(value, low), high) for value, low, high in zip(self._ball, BALL_LOW, BALL_HIGH, strict=True)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
 import pybullet as p
-from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Colour, Pose, Vector, add_box, add_mesh
 from srl_bench.environments.kuka import ANYWHERE, STEP, KukaArm, joint_factors, tip_factors
@@ -33,6 +32,8 @@ FLOOR = 0.011
 TOP = FLOOR + SIZE
 # of the tip from the middle of an object's top
 GRASP_RADIUS, GRASP_HEIGHT = 0.04, 0.03
+# of the tip from what it carries, at most
+CARRIED = 0.06
 LIFT = 0.1
 HOVER = TOP + STEP
 # a discrete step ends within half its length of every place
@@ -76,7 +77,8 @@ class KukaGrasp(KukaArm):
     and green ones. Besides the actions of `KukaArm` there is one that grasps: 6 in "discrete", a last number above
     0 in "continuous" and "joints". It attaches the nearest object whose top is within 0.04 m sideways and 0.03 m in
     height of the tip. What is held stays so, and is carried only where objects start, clear of the walls of the bin,
-    except with "joints". Every episode begins with other classes, places and another target, of which there is at
+    except with "joints"; a step that would take it into another object is a protective stop, too. Objects that are
+    not held stand fast. Every episode begins with other classes, places and another target, of which there is at
     least one object.
 
     Reward "sparse": +1 when an object of the class has been lifted by 0.1 m, which is a success; -1 when one of
@@ -206,13 +208,27 @@ class KukaGrasp(KukaArm):
                 places.append(place)
         return places
 
-    def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Put the simulator into a random state with all objects in the bin; see `SimulatorEnv`."""
-        values = [factor.sample(rng) for factor in self.factors]
-        values[10 : 10 + 2 * self.objects] = np.ravel(self._draw_places(rng)).tolist()
-        values[10 + 3 * self.objects] = 0.0
-        self.set_factors(values)
-        return self.get_factors()
+    def _draw_factors(self, rng: np.random.Generator) -> list[float]:
+        values = super()._draw_factors(rng)
+        if held := int(values[10 + 3 * self.objects]):
+            # hardly any other place is possible
+            self._set_joints(values[3:10])
+            values[8 + 2 * held : 10 + 2 * held] = np.clip(self._tip[:2], *self._area).tolist()
+        return values
+
+    def _possible(self, values: list[float]) -> bool:
+        places = np.reshape(values[10 : 10 + 2 * self.objects], (-1, 2)).tolist()
+        self._set_joints(values[3:10])
+        if held := int(values[10 + 3 * self.objects]):
+            place = places.pop(held - 1)
+            if math.dist(place, self._tip[:2]) > CARRIED or self._tip[2] < TOP - CARRIED or self._bumps(place, places):
+                return False
+        apart = all(math.dist(a, b) >= SIZE for a, b in combinations(places, 2))
+        return apart and super()._possible(values)
+
+    def _bumps(self, place: list[float], others: list[list[float]]) -> bool:
+        """Return whether an object that is held in a place is among the others."""
+        return self._tip[2] < TOP + SIZE and any(math.dist(place, other) < SIZE for other in others)
 
     def _start_episode(self) -> None:
         self._start_arm()
@@ -222,11 +238,15 @@ class KukaGrasp(KukaArm):
         self._arrange(self._draw_places(self.np_random), classes.tolist(), target)
 
     def _act(self, action: Any) -> tuple[float, bool]:
-        before = self._tip
+        tip, joints = self._tip, self._joints
         grasps = self._move(action)
         if self._held is not None:
-            moved = zip(self._places[self._held], self._tip, before, strict=False)
-            self._places[self._held] = np.clip([value + new - old for value, new, old in moved], *self._area).tolist()
+            moved = zip(self._places[self._held], self._tip, tip, strict=False)
+            place = np.clip([value + new - old for value, new, old in moved], *self._area).tolist()
+            if self._bumps(place, self._places[: self._held] + self._places[self._held + 1 :]):
+                self._set_joints(joints)
+            else:
+                self._places[self._held] = place
         elif grasps:
             self._held = self._within_reach()
             if self._held is not None:

@@ -29,6 +29,8 @@ RADIUS, HEIGHT = 0.035, 0.05
 # newtons; a puck of 0.2 kg that the gripper lets go stops within 5 mm. A motor's force counts for each substep.
 FRICTION = 6.0 / SUBSTEPS
 APART = 0.1
+# how deep (m) pucks that are pushed go into each other
+PRESSED = 0.005
 REACH = 0.04
 TIP_WEIGHT = 0.1
 GRIPPER_HALF = (0.015, 0.0525)
@@ -136,7 +138,7 @@ class KukaPush(KukaArm):
 
     def _possible(self, values: list[float]) -> bool:
         places = np.reshape(values[10 : 10 + 2 * self.objects], (-1, 2))
-        return _apart(places.tolist(), 2 * RADIUS)
+        return _apart(places.tolist(), 2 * RADIUS - PRESSED) and super()._possible(values)
 
     def _locate(self) -> None:
         client = {"physicsClientId": self._world}

@@ -17,7 +17,7 @@ import pybullet as p
 from srl_bench.environments.drawing import UPRIGHT, Camera, Pose, add_box, add_cylinder
 from srl_bench.environments.options import check_choice, continuous_action, discrete_action, register
 from srl_bench.environments.simulator import ASSETS, SimulatorEnv
-from srl_bench.factors import Factor
+from srl_bench.factors import Factor, fix_factors
 
 ARENA = 4.0
 STEP = 0.1
@@ -77,6 +77,10 @@ class MobileRobot(SimulatorEnv):
     def __init__(self, *, random_target: bool = True, **options: Any) -> None:
         check_choice("random_target", random_target, (True, False))
         self.random_target = random_target
+        if not random_target:
+            goal = self._draw_goal()
+            names = [factor.name for factor in self.factors[-len(goal) :] if factor.scope == "episode"]
+            self.factors = fix_factors(self.factors, dict(zip(names, goal, strict=False)))
         self._position = (ARENA / 2, ARENA / 2)
         self._set_target(*FIXED_TARGET)
         super().__init__(**options)

@@ -7,6 +7,7 @@ on top of it, and a simulator whose light, lens, image noise and actuation noise
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -127,8 +128,10 @@ class OmniRobot(MobileRobot):
     def _start_episode(self) -> None:
         start = self.np_random.uniform(-GOAL_HALF, GOAL_HALF, 2).tolist()
         heading = self.np_random.uniform(-math.pi, math.pi)
-        target = self.np_random.uniform(-GOAL_HALF, GOAL_HALF, 2).tolist() if self.random_target else FIXED_TARGET
-        self._set_factors([*start, heading, *target])
+        self._set_factors([*start, heading, *self._draw_goal()])
+
+    def _draw_goal(self) -> Sequence[float]:
+        return self.np_random.uniform(-GOAL_HALF, GOAL_HALF, 2).tolist() if self.random_target else FIXED_TARGET
 
     def _drive(self, action: Any) -> bool:
         dx, dy = self._displacement(action)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pybullet as p
-from numpy.typing import NDArray
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Camera, Colour, Pose, add_box, add_mesh
 from srl_bench.environments.options import check_integer, continuous_action, discrete_action, register
@@ -146,12 +146,11 @@ class Room(SimulatorEnv):
             look_at=(x + math.cos(yaw), y + math.sin(yaw), camera.look_at[2]),
         )
 
-    def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Put the simulator into a random state in which nothing overlaps."""
-        values = [factor.sample(rng) for factor in self.factors]
-        values[: self._task_factors] = self._draw_scene(rng)
-        self.set_factors(values)
-        return self.get_factors()
+    def _possible(self, values: list[float]) -> bool:
+        camera, goal = values[:2], values[3:5]
+        places = [goal, *(values[i : i + 2] for i in range(5, len(values), 3))]
+        free = all(math.dist(camera, place) >= CLEARANCE for place in places)
+        return free and all(math.dist(a, b) >= APART for a, b in combinations(places, 2))
 
     def _read_factors(self) -> list[float]:
         return [*self._view, *self._scene_factors]
@@ -176,10 +175,10 @@ class Room(SimulatorEnv):
         p.resetBasePositionAndOrientation(self._bodies[0], (x, y, 0.0), turned, physicsClientId=self._world)
 
     def _start_episode(self) -> None:
-        self._set_factors(self._draw_scene(self.np_random))
+        self._set_factors(self._draw_factors(self.np_random))
 
-    def _draw_scene(self, rng: np.random.Generator) -> list[float]:
-        """Draw the factors of the task so that nothing overlaps."""
+    def _draw_factors(self, rng: np.random.Generator) -> list[float]:
+        """Draw the factors of the task so that nothing overlaps: with six objects, few draws would do."""
         places: list[tuple[float, float]] = []
         while len(places) < 1 + self.objects:
             x, y = rng.uniform(OBJECT_MARGIN, ROOM - OBJECT_MARGIN, 2).tolist()

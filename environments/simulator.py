@@ -48,7 +48,8 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         views: names of the class's `cameras`; by default the first.
         domain: "sim"; "twin", the same dynamics with another fixed look (light, colours, textures, camera pose,
             lens, sensor noise) in the place of a real robot; or "randomised", a new look in every episode.
-        randomise: how much "randomised" varies: "none", "mild" or "strong".
+        randomise: how much "randomised" varies: "none", "mild" or "strong"; by default "strong". Other domains do not
+            take it.
         distractors: number of moving bodies, 0 to 8, that have nothing to do with the task.
         max_steps: steps until an episode is truncated; by default the class's `default_max_steps`.
         render_mode: None, "rgb_array" for `render()` to return a picture of at least 224 pixels, or "human" for
@@ -74,7 +75,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         reward_type: str = "sparse",
         views: Sequence[str] | None = None,
         domain: str = "sim",
-        randomise: str = "strong",
+        randomise: str | None = None,
         distractors: int = 0,
         max_steps: int | None = None,
         render_mode: str | None = None,
@@ -85,16 +86,19 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         check_choice("action_type", action_type, tuple(self.action_sizes))
         check_choice("reward_type", reward_type, ("sparse", "shaped"))
         check_choice("domain", domain, DOMAINS)
-        check_choice("randomise", randomise, LEVELS)
+        check_choice("randomise", randomise, (None, *LEVELS))
+        if randomise is not None and domain != "randomised":
+            raise ConfigError(f"randomise={randomise!r} needs domain='randomised', not {domain!r}.")
         check_choice("render_mode", render_mode, (None, "rgb_array", "human"))
         check_integer("image_size", image_size, *IMAGE_SIZES)
         check_integer("distractors", distractors, 0, MAX_DISTRACTORS)
         check_integer("max_steps", max_steps, 1, 10**9)
-        self.views = tuple(self.cameras)[:1] if views is None else tuple(views)
-        for view in self.views:
+        names = tuple(self.cameras)[:1] if views is None else views
+        if not isinstance(names, tuple | list) or not names or len(set(names)) < len(names):
+            raise ConfigError(f"views={views!r} is not accepted; list different ones of {', '.join(self.cameras)}.")
+        for view in names:
             check_choice("views", view, tuple(self.cameras))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ConfigError(f"views={views!r} is not accepted; name different cameras of {', '.join(self.cameras)}.")
+        self.views = tuple(names)
         self.obs_type = obs_type
         self.image_size = image_size
         self.action_type = action_type
@@ -104,7 +108,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self._only_view = self.views[0] if obs_type == "pixels" and len(self.views) == 1 else None
 
-        self._look_factors = look_factors(randomise) if domain == "randomised" else ()
+        self._look_factors = look_factors(randomise or "strong") if domain == "randomised" else ()
         self._distractors = Distractors(distractors, **self.distractor_area)
         self._task_factors = len(self.factors)
         self._has_more_factors = bool(distractors or self._look_factors)
@@ -120,6 +124,11 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._add_physics()
         # Bullet's solver starts from the contacts of the last step, so every episode begins from this one state
         self._pristine = p.saveState(physicsClientId=self._world)
+
+    @property
+    def look(self) -> Look:
+        """How everything looks at present."""
+        return self._scene.look
 
     @abstractmethod
     def load_scenery(self, client: int) -> None:
@@ -168,8 +177,12 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         """Put the simulator into the state with these factors of the task."""
 
     def _possible(self, values: list[float]) -> bool:
-        """Return whether there is a state with these factors: bodies may not overlap."""
+        """Return whether there is a state with these factors: bodies may not overlap. It may be left in that state."""
         return True
+
+    def _draw_factors(self, rng: np.random.Generator) -> list[float]:
+        """Draw values of the task's factors, possible or not."""
+        return [factor.sample(rng) for factor in self.factors[: self._task_factors]]
 
     @abstractmethod
     def _greedy_action(self) -> Any:
@@ -240,21 +253,28 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         self._set_factors(own)
 
     def possible(self, factors: Sequence[float] | NDArray[np.floating]) -> bool:
-        """Return whether there is a state with these factors, which `set_factors` does not check."""
-        return self._possible(check_factors(self.factors, factors))
+        """Return whether there is a state with these factors, which `set_factors` does not check.
+
+        Factors that follow from others are not looked at. The simulator may be left in the state that was tried.
+        """
+        values = check_factors(self.factors, factors)
+        settable = zip(self.factors, values, strict=True)
+        if any(not f.low <= value <= f.high for f, value in settable if f.tolerance < np.inf):
+            return False
+        return self._possible(values[: self._task_factors])
 
     def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Put the simulator into a random state, every factor that does not follow from others drawn uniformly.
 
-        States that are not `_possible` are drawn again.
+        States that are not possible are drawn again.
 
         Returns:
             The factors of that state.
         """
-        values = [factor.sample(rng) for factor in self.factors]
-        while not self._possible(values[: self._task_factors]):
-            values = [factor.sample(rng) for factor in self.factors]
-        self.set_factors(values)
+        own = self._draw_factors(rng)
+        while not self._possible(own):
+            own = self._draw_factors(rng)
+        self.set_factors([*own, *(factor.sample(rng) for factor in self.factors[self._task_factors :])])
         return self.get_factors()
 
     def observe(self, factors: Sequence[float] | NDArray[np.floating]) -> Any:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
-from srl_bench.environments import make_environment
+from srl_bench.environments import factor_table, make_environment
+from srl_bench.factors import Factor
 from srl_bench.policies import Policy, make_policy
 from srl_bench.registry import load_plugin
 from srl_bench.rollouts import FRAMES
@@ -78,11 +79,24 @@ def episode_runner(config: RecordConfig, workers: int, plugins: tuple[str, ...],
 
 def make_environments(config: RecordConfig) -> dict[str, gymnasium.Env]:
     """Make the environment in each domain; without domains, once."""
-    variants = {domain: {"domain": domain} for domain in config.domains} or {"": {}}
+    if not config.domains:
+        return {"": make_environment(config.environment, config.environment_kwargs)}
+    fixed = {name: value for name, value in config.environment_kwargs.items() if name != "randomise"}
     return {
-        name: make_environment(config.environment, {**config.environment_kwargs, **extra})
-        for name, extra in variants.items()
+        domain: make_environment(
+            config.environment,
+            {**(config.environment_kwargs if domain == "randomised" else fixed), "domain": domain},
+        )
+        for domain in config.domains
     }
+
+
+def fixed_look(env: gymnasium.Env, wanted: Sequence[Factor]) -> dict[str, float]:
+    """Return those of the wanted factors that the domain of an environment does not vary, with the values they have."""
+    look = getattr(env.unwrapped, "look", None)
+    known = {factor.name for factor in factor_table(env)}
+    names = [factor.name for factor in wanted if factor.name not in known and hasattr(look, factor.name)]
+    return {name: float(getattr(look, name)) for name in names}
 
 
 def image_spaces(env: gymnasium.Env) -> dict[str, gymnasium.Space]:
@@ -127,6 +141,8 @@ class Recorder:
         self.config = config
         self.environments = list(make_environments(config).values())
         self.policies = [make_policy(config, env) for env in self.environments]
+        wanted = max(map(factor_table, self.environments), key=len)
+        self._fixed = [list(fixed_look(env, wanted).values()) for env in self.environments]
         self._frames = [Frames(self.environments[0]) for _ in range(CHUNK)]
 
     def run(self, first: int, number: int) -> list[Episode]:
@@ -136,7 +152,9 @@ class Recorder:
             turn = index % len(self.environments)
             episode = run_episode(self.environments[turn], self.policies[turn], self.config, index, frames)
             if self.config.domains:
-                episode["domain"] = np.full(len(episode["rewards"]), turn)
+                rows = len(episode["rewards"])
+                episode["domain"] = np.full(rows, turn)
+                episode["factors"] = np.hstack([episode["factors"], np.tile(self._fixed[turn], (rows, 1))])
             episodes.append(episode)
         return episodes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 class Factor:
     """One dimension of the ground-truth state.
 
-    `scope` says whether the factor changes within an episode; `observable` whether one frame shows it
-    ("frame"), several frames do ("stack"), or none ("never", e.g. a mass). A categorical factor takes the
-    integers from low to high. What a robot knows of itself, such as its joints, is `proprioceptive`. A simulator
-    that is put into a state reads each factor back to within its `tolerance`, which is infinite for one that
-    follows from the others.
+    `scope` says whether the factor changes within an episode; `observable` whether one frame of the environment's
+    first camera shows it ("frame"), several frames do ("stack"), or none ("never", e.g. whose turn it is). A
+    categorical factor takes the integers from low to high. What a robot knows of itself, such as its joints, is
+    `proprioceptive`. A simulator that is put into a state reads each factor back to within its `tolerance`, which is
+    infinite for one that follows from the others.
     """
 
     name: str
@@ -43,6 +43,14 @@ class Factor:
         fields = asdict(self)
         del fields["tolerance"]
         return fields
+
+
+def fix_factors(table: Sequence[Factor], values: Mapping[str, float]) -> tuple[Factor, ...]:
+    """Return the table, those factors that are named in `values` with this one value as their range."""
+    return tuple(
+        replace(factor, low=values[factor.name], high=values[factor.name]) if factor.name in values else factor
+        for factor in table
+    )
 
 
 def encode_factors(values: NDArray, kinds: Sequence[str]) -> tuple[NDArray, NDArray]:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 
 from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table
-from srl_bench.episodes import LEFT_FRAMES, Episode, episode_runner, image_spaces, make_environments
+from srl_bench.episodes import LEFT_FRAMES, Episode, episode_runner, fixed_look, image_spaces, make_environments
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
+from srl_bench.factors import Factor
 from srl_bench.policies import agent_version, check_policy, make_policy, with_policy
 from srl_bench.progress import progress
 from srl_bench.provenance import code_version
@@ -122,8 +123,9 @@ def _partial(path: Path, config: RecordConfig, plugins: tuple[str, ...]) -> Iter
 def _describe(config: RecordConfig) -> dict[str, Any]:
     """Return what a data set says of itself, after a check that environment and policy can be recorded."""
     check_policy(config.policy)
-    tables = {}
-    for domain, env in make_environments(config).items():
+    environments = make_environments(config)
+    table = _common_table(environments)
+    for env in environments.values():
         if not all(space.dtype == np.uint8 for space in image_spaces(env).values()):
             raise ConfigError(
                 f"only image observations are recorded, not {env.observation_space}; use obs_type='pixels'."
@@ -134,21 +136,35 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
         if isinstance(space, gymnasium.spaces.Box) and not space.is_bounded():
             raise ConfigError(f"only Box actions with finite bounds can be recorded, not {space}.")
         make_policy(config, env)
-        tables[domain] = [factor.to_dict() for factor in factor_table(env)]
         views = list(image_spaces(env))
         env.close()
-    if any(table != tables[domain] for table in tables.values()):
-        raise ConfigError(f"the domains {', '.join(tables)} have different factors; record them apart.")
     return {
         "environment": config.environment,
         "environment_kwargs": config.environment_kwargs,
         "recording": asdict(config),
         "n_actions": int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0,
         "action_bounds": [space.low.tolist(), space.high.tolist()] if isinstance(space, gymnasium.spaces.Box) else None,
-        "factors": tables[domain],
+        "factors": [factor.to_dict() for factor in table],
         "views": views,
         "domains": list(config.domains),
     }
+
+
+def _common_table(environments: dict[str, gymnasium.Env]) -> tuple[Factor, ...]:
+    """Return the factors of all domains; one that only some vary has in its range what it is in the others.
+
+    Raises:
+        ConfigError: domains differ in more than what their looks vary.
+    """
+    tables = [factor_table(env) for env in environments.values()]
+    table = max(tables, key=len)
+    looks = [fixed_look(env, table) for env in environments.values()]
+    if any((*own, *(f for f in table if f.name in look)) != table for own, look in zip(tables, looks, strict=True)):
+        raise ConfigError(f"the domains {', '.join(environments)} have different factors; record them apart.")
+    for factor in table:
+        values = [factor.low, factor.high, *(look[factor.name] for look in looks if factor.name in look)]
+        table = tuple(replace(f, low=min(values), high=max(values)) if f is factor else f for f in table)
+    return table
 
 
 def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:

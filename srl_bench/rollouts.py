@@ -142,9 +142,10 @@ class Rollouts:
             if factor.kind == "categorical":
                 shares.append(len(np.unique(inside)) / (factor.high - factor.low + 1))
                 continue
-            width = max((factor.high - factor.low) / COVERAGE_PARTS, 1e-12)
-            part = np.minimum((inside - factor.low) / width, COVERAGE_PARTS - 1).astype(int)
-            shares.append(len(np.unique(part)) / COVERAGE_PARTS)
+            parts = COVERAGE_PARTS if factor.high > factor.low else 1
+            width = max((factor.high - factor.low) / parts, 1e-12)
+            part = np.minimum((inside - factor.low) / width, parts - 1).astype(int)
+            shares.append(len(np.unique(part)) / parts)
         return np.array(shares)
 
     def episode_hashes(self, *splits: str) -> list[str]:

@@ -92,6 +92,16 @@ def test_fixed_buttons():
     env = Kuka2Button(button="fixed", obs_type="state")
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(5)])
     assert (states[:, 3:7] == (0.55, -0.15, 0.55, 0.15)).all()
+    assert env.sample_factors(np.random.default_rng(0))[3:7].tolist() == [0.55, -0.15, 0.55, 0.15]
+
+
+def test_presses_count_on_when_factors_are_set():
+    env = home()
+    rewards = []
+    while sum(rewards) < 5:
+        env.set_factors(env.get_factors())
+        rewards.append(env.step(env._greedy_action())[1])
+    assert env.get_factors()[7] == 1
 
 
 @pytest.mark.parametrize("latch", [False, True])

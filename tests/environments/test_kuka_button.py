@@ -3,6 +3,7 @@
 import numpy as np
 import pybullet as p
 import pytest
+from scipy.optimize import brentq
 
 from srl_bench.environments.kuka import HOME, JOINT_LIMITS
 from srl_bench.environments.kuka_2button import Kuka2Button
@@ -180,6 +181,47 @@ def test_fixed_button():
     env = KukaButton(button="fixed", obs_type="state")
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(5)])
     assert (states[:, 3:5] == (0.55, 0.0)).all()
+    assert env.sample_factors(np.random.default_rng(0))[3:5].tolist() == [0.55, 0.0]
+    assert [(factor.low, factor.high) for factor in env.factors[3:5]] == [(0.55, 0.55), (0.0, 0.0)]
+
+
+def test_a_moving_button_goes_on_in_its_direction():
+    env = KukaButton(button="moving", obs_type="state")
+    env.reset(seed=0)
+    for direction, way in ((1, 0.005), (0, -0.005)):
+        env.set_factors([0, 0, 0, 0.5, 0.1, *HOME, direction])
+        state = env.step(4)[-1]["state"]
+        assert state[4] - 0.1 == pytest.approx(way)
+        assert state[-1] == direction
+    env.set_factors([0, 0, 0, 0.5, 0.299, *HOME, 1])
+    state = env.step(4)[-1]["state"]
+    assert state[[4, -1]].tolist() == pytest.approx([0.294, 0])
+
+
+def test_an_arm_is_not_possible_inside_of_anything_or_out_of_its_ranges():
+    env = KukaButton(obs_type="state")
+    env.reset(seed=0)
+    assert env.possible([0, 0, 0, *CORNER, *HOME])
+
+    def bent(height):
+        """Joints that lower the tip at the shoulder."""
+        angles = list(HOME)
+
+        def above(turn):
+            angles[1] = turn
+            env._set_joints(angles)
+            return env._tip[2] - height
+
+        brentq(above, 0.6, 1.2)
+        return angles
+
+    low, buried = bent(0.03), bent(-0.035)
+    assert env.possible([0, 0, 0, *CORNER, *low])
+    assert not env.possible([0, 0, 0, *CORNER, *buried])
+    env.set_factors([0, 0, 0, *CORNER, *low])
+    assert not env.possible([0, 0, 0, *env._tip[:2], *low])
+    assert not env.possible([0, 0, 0, 0.8, 0.0, *HOME])
+    assert not env.possible([0, 0, 0, *CORNER, 0.9, *HOME[1:]])
 
 
 def test_a_random_policy_covers_the_workspace():

@@ -17,7 +17,7 @@ def table(*places, **options):
     """An environment without objects but at these places, the last the ball's; the tip is near (0.61, 0, 0.27)."""
     env = KukaClutter(**{"obs_type": "state", "action_type": "continuous", "objects": len(places) - 1, **options})
     env.reset(seed=0)
-    env.set_factors([0, 0, 0, *BUTTON, *HOME, *np.ravel(places)])
+    env.set_factors([0, 0, 0, *BUTTON, *HOME, *np.ravel(places), 0, 0])
     env._push = (10**6, 0.0, 0.0)
     return env
 
@@ -26,7 +26,7 @@ def idle(env, steps=1):
     """Do nothing; return where the ball is."""
     for _ in range(steps):
         state = env.step(np.zeros(3))[-1]["state"]
-    return state[-2:]
+    return state[-4:-2]
 
 
 def test_a_ball_that_is_pushed_rolls_and_slows_down():
@@ -45,11 +45,11 @@ def test_every_episode_pushes_the_ball_once():
     env = KukaClutter(obs_type="state", action_type="continuous", objects=0)
     starts = []
     for seed in range(20):
-        ball = env.reset(seed=seed)[1]["state"][-2:]
+        ball = env.reset(seed=seed)[1]["state"][-4:-2]
         moves = []
         for _ in range(20):
             moves.append(np.linalg.norm(idle(env) - ball))
-            ball = env.get_factors()[-2:]
+            ball = env.get_factors()[-4:-2]
         first = int(np.argmax(np.array(moves) > 0.01))
         assert max(moves[:first], default=0) < 1e-6
         assert 0.03 < moves[first] < 0.1
@@ -57,6 +57,21 @@ def test_every_episode_pushes_the_ball_once():
     assert min(starts) >= 3
     assert max(starts) <= 15
     assert len(set(starts)) > 5
+
+
+def test_a_ball_that_is_put_into_motion_rolls_on_as_it_did():
+    env = table((0.4, -0.3))
+    env._push = (env._elapsed, 0.3, 0.4)
+    idle(env, 3)
+    state = env.get_factors()
+    way = [idle(env) for _ in range(10)]
+    env.set_factors(state)
+    np.testing.assert_allclose([idle(env) for _ in range(10)], way, atol=1e-6)
+    # half a step before and after, at ten steps per second
+    speeds = np.diff(way, axis=0) / 0.1
+    env.set_factors(state)
+    idle(env, 5)
+    np.testing.assert_allclose(env.get_factors()[-2:], (speeds[3] + speeds[4]) / 2, rtol=0.05)
 
 
 def test_the_ball_stops_at_objects():
@@ -107,11 +122,16 @@ def test_places_vary_and_keep_distance(objects):
     env = KukaClutter(obs_type="state", objects=objects)
     rng = np.random.default_rng(0)
     states = [env.reset(seed=seed)[1]["state"] for seed in range(40)] + [env.sample_factors(rng) for _ in range(10)]
-    places = np.array(states)[:, 12:].reshape(50, objects + 1, 2)
+    places = np.array(states)[:, 12:-2].reshape(50, objects + 1, 2)
     assert (np.ptp(places, axis=0) > [0.25, 0.5]).all()
     gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) + np.eye(objects + 1)
-    assert gaps.min() >= 0.1
-    assert np.linalg.norm(places - np.array(states)[:, None, 3:5], axis=-1).min() >= 0.15
+    from_button = np.linalg.norm(places - np.array(states)[:, None, 3:5], axis=-1)
+    assert gaps[:40].min() >= 0.1
+    assert from_button[:40].min() >= 0.15
+    # a ball that rolls comes nearer than where it starts
+    assert min(gaps[40:, :-1, :-1].min(initial=1), from_button[40:, :-1].min(initial=1)) >= 0.1
+    assert gaps[40:].min() >= 0.07
+    assert from_button[40:, -1].min() >= 0.075
 
 
 def test_clutter_is_declared_as_distraction():
@@ -121,6 +141,8 @@ def test_clutter_is_declared_as_distraction():
         **{f"object_{i}_{axis}": ("episode", "distractor") for i in (1, 2) for axis in "xy"},
         "ball_x": ("step", "distractor"),
         "ball_y": ("step", "distractor"),
+        "ball_velocity_x": ("step", "distractor"),
+        "ball_velocity_y": ("step", "distractor"),
     }
     assert [factor.name for factor in env.factors[:12]] == [factor.name for factor in KukaButton.factors]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srl_bench.environments.kuka import HOME
-from srl_bench.environments.kuka_grasp import CLASSES, OVERSHOOT, PLACE_HIGH, PLACE_LOW, TOP, KukaGrasp
+from srl_bench.environments.kuka_grasp import CLASSES, OVERSHOOT, PLACE_HIGH, PLACE_LOW, SIZE, TOP, KukaGrasp
 from srl_bench.errors import ConfigError
 
 BOX, CYLINDER, CONE, BALL = range(4)
@@ -52,14 +52,14 @@ def test_objects_are_solid_until_they_are_held():
 
 
 def test_what_is_held_moves_with_the_tip():
-    env = table()
+    env = table(places=(PLACES[0], (0.50, -0.15)))
     go(env, 0.61, 0.01, TOP + 0.01)
     env.step([0, 0, 0, 1])
     tip, place = np.array(env._tip), np.array(env._places[0])
     for _ in range(4):
         state = env.step([-0.5, 0.8, 0.1, -1])[-1]["state"]
     np.testing.assert_allclose(state[10:12] - place, state[:2] - tip[:2], atol=1e-9)
-    np.testing.assert_allclose(state[12:14], PLACES[1])
+    np.testing.assert_allclose(state[12:14], (0.50, -0.15))
     np.testing.assert_allclose(state[10:12], [0.5, 0.16], atol=0.02)
 
 
@@ -75,6 +75,33 @@ def test_what_is_held_is_carried_only_where_objects_start(action_type):
             assert (env._places[0] <= high).all()
         end = (PLACE_LOW, PLACE_HIGH)[sign > 0][axis]
         assert env._places[0][axis] == pytest.approx(end, abs=OVERSHOOT)
+
+
+def test_what_is_held_does_not_go_through_others():
+    env = table(places=((0.55, 0.0), (0.55, 0.15)))
+    go(env, 0.55, 0.0, TOP + 0.01)
+    env.step([0, 0, 0, 1])
+    for _ in range(12):
+        state = env.step([0, 0.4, 0, -1])[-1]["state"]
+        assert math.dist(state[10:12], state[12:14]) >= SIZE
+    assert state[11] == pytest.approx(0.15 - SIZE, abs=0.025)
+    np.testing.assert_array_equal(state[12:14], (0.55, 0.15))
+    env.set_factors([0, 0, 0, *HOME, 0.60, 0.0, 0.60, 0.12, BOX, BALL, 1, BALL])
+    for _ in range(8):
+        state = env.step([0, 0.5, 0.0, -1])[-1]["state"]
+    # its bottom is above the top of the other
+    assert state[11] > 0.12
+
+
+def test_what_cannot_be_is_not_possible():
+    env = table()
+    fine = env.get_factors()
+    assert env.possible(fine)
+    together, far = fine.copy(), fine.copy()
+    together[12:14] = together[10:12] + 0.03
+    far[-2] = 2
+    assert not env.possible(together)
+    assert not env.possible(far)
 
 
 def test_lifting_an_object_of_the_class_is_a_success():
@@ -141,15 +168,21 @@ def test_starts_vary():
     env = KukaGrasp(obs_type="state")
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(100)])
     rng = np.random.default_rng(0)
-    samples = np.array([env.sample_factors(rng) for _ in range(30)])
-    for block in (states, samples):
+    samples = np.array([env.sample_factors(rng) for _ in range(60)])
+    for block, margin, apart in ((states, 0.0, 0.09), (samples, OVERSHOOT, 0.07)):
         places = block[:, 10:18].reshape(-1, 4, 2)
-        assert (places >= PLACE_LOW).all()
-        assert (places <= PLACE_HIGH).all()
+        assert (places >= np.array(PLACE_LOW) - margin).all()
+        assert (places <= np.array(PLACE_HIGH) + margin).all()
         assert (np.ptp(places, axis=0) > [0.17, 0.35]).all()
         gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) + np.eye(4)
-        assert gaps.min() >= 0.09
-        assert (block[:, -2] == 0).all()
+        lying = block[:, -2] == 0
+        assert gaps[lying].min() >= apart
+    assert (states[:, -2] == 0).all()
+    assert set(samples[:, -2]) == {0, 1, 2, 3, 4}
+    for state in samples[samples[:, -2] > 0]:
+        held = 10 + 2 * (int(state[-2]) - 1)
+        assert math.dist(state[:2], state[held : held + 2]) <= 0.06
+        assert state[2] > 0.02
     classes, targets = states[:, 18:22], states[:, -1]
     assert (classes == targets[:, None]).any(axis=1).all()
     assert all(len(np.unique(column)) == 4 for column in (*classes.T, targets))

@@ -7,7 +7,7 @@ import pybullet as p
 import pytest
 
 from srl_bench.environments.kuka import HOME
-from srl_bench.environments.kuka_push import AREA_HIGH, AREA_LOW, RADIUS, START_HIGH, START_LOW, KukaPush
+from srl_bench.environments.kuka_push import AREA_HIGH, AREA_LOW, PRESSED, RADIUS, START_HIGH, START_LOW, KukaPush
 from srl_bench.errors import ConfigError
 
 PLACES = (0.50, -0.10, 0.64, 0.20)
@@ -143,7 +143,7 @@ def test_sampled_pucks_do_not_overlap():
     for _ in range(30):
         places = env.sample_factors(rng)[10:18].reshape(4, 2)
         gaps = np.linalg.norm(places[:, None] - places, axis=-1) + np.eye(4)
-        assert gaps.min() >= 2 * RADIUS
+        assert gaps.min() >= 2 * RADIUS - PRESSED
 
 
 def test_the_mark_has_the_colour_of_the_wanted_puck():

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from srl_bench.environments.mobile_robot import MobileRobot
 from srl_bench.environments.mobile_robot_1d import MobileRobot1D
 from srl_bench.environments.mobile_robot_2target import MobileRobot2Target
 from srl_bench.environments.mobile_robot_line import MobileRobotLine
+from srl_bench.environments.omni_robot import OmniRobot
 from srl_bench.errors import ConfigError
 
 
@@ -119,6 +121,20 @@ def test_targets_stand_apart():
     assert min(np.hypot(*(state[2:4] - state[4:6])) for state in states) >= 0.8
     fixed = MobileRobot2Target(obs_type="state", random_target=False)
     assert {tuple(fixed.reset(seed=seed)[1]["state"][2:]) for seed in range(5)} == {(3.6, 3.0, 0.4, 3.0, 0.0)}
+
+
+@pytest.mark.parametrize("cls", [MobileRobot, MobileRobot1D, MobileRobot2Target, MobileRobotLine, OmniRobot])
+def test_a_fixed_target_is_the_range_of_its_factors(cls):
+    env = cls(obs_type="state", random_target=False)
+    start = env.reset(seed=0)[1]["state"]
+    sampled = env.sample_factors(np.random.default_rng(0))
+    narrow = [factor.low == factor.high for factor in env.factors]
+    assert narrow == [factor.scope == "episode" for factor in env.factors]
+    np.testing.assert_array_equal(start[narrow], [factor.low for factor in env.factors if factor.scope == "episode"])
+    np.testing.assert_array_equal(sampled[narrow], start[narrow])
+    assert env.possible(sampled)
+    sampled[narrow] -= 0.1
+    assert not env.possible(sampled)
 
 
 def test_a_picture_shows_the_phase_only_if_the_red_target_vanishes():

@@ -103,6 +103,14 @@ def test_scenes_hold_the_objects_asked_for(objects):
     assert shapes == {0.0, 1.0, 2.0}
 
 
+def test_overlapping_things_are_not_possible():
+    env = placed(1.0, 1.0, 0.0)
+    assert env.possible([1.0, 1.0, 0.0, 1.0, 3.0, *OBJECT, 0])
+    assert not env.possible([1.0, 1.0, 0.0, 2.9, 1.3, *OBJECT, 0])
+    assert not env.possible([2.9, 1.2, 0.0, 1.0, 3.0, *OBJECT, 0])
+    assert not env.possible([0.1, 1.0, 0.0, 1.0, 3.0, *OBJECT, 0])
+
+
 @pytest.mark.parametrize("objects", [0, 7, 2.0])
 def test_bad_numbers_of_objects(objects):
     with pytest.raises(ConfigError, match=f"objects={objects}"):

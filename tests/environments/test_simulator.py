@@ -112,9 +112,12 @@ def test_registration(cls):
         ({"action_type": "teleport"}, "action_type='teleport'.*choose one of '"),
         ({"domain": "real"}, "domain='real'.*'sim', 'twin', 'randomised'"),
         ({"randomise": "weak"}, "randomise='weak'.*'none', 'mild', 'strong'"),
+        ({"randomise": "mild", "domain": "twin"}, "randomise='mild' needs domain='randomised', not 'twin'"),
         ({"distractors": 9}, "distractors=9.*from 0 to 8"),
         ({"views": ("inside",)}, "views='inside'"),
         ({"views": ()}, "views=\\(\\)"),
+        ({"views": "top"}, "views='top' is not accepted; list different ones of "),
+        ({"views": 5}, "views=5 is not accepted"),
         ({"reward_type": "dense"}, "reward_type='dense'.*'sparse', 'shaped'"),
         ({"render_mode": "ansi"}, "render_mode='ansi'.*None, 'rgb_array', 'human'"),
         ({"image_size": 47}, "image_size=47.*from 48 to 256"),
@@ -233,11 +236,20 @@ def test_factors_round_trip(cls, domain):
 def test_random_states_are_in_range_and_possible(cls, domain):
     env = cls(obs_type="state", **domain)
     rng = np.random.default_rng(1)
-    own = len(cls(obs_type="state").factors)
-    for _ in range(5):
-        state = env.sample_factors(rng).tolist()
-        assert all(f.low <= value <= f.high for f, value in zip(env.factors, state, strict=True) if f.tolerance < 1)
-        assert env._possible(state[:own])
+    for _ in range(20):
+        state = env.sample_factors(rng)
+        assert all(f.low <= value <= f.high for f, value in zip(env.factors, state, strict=True))
+        assert env.possible(state)
+
+
+@pytest.mark.parametrize(("cls", "action_type"), [(cls, name) for cls in ENVIRONMENTS for name in cls.action_sizes])
+def test_what_happens_is_possible_and_what_is_out_of_range_is_not(cls, action_type):
+    env = cls(obs_type="state", action_type=action_type, distractors=1)
+    for state in reachable_states(env, 40):
+        assert env.possible(state)
+        beyond = state.copy()
+        beyond[-1] = env.factors[-1].high + 0.1
+        assert not env.possible(beyond)
 
 
 @every_environment
