@@ -1,3 +1,6 @@
+import io
+import re
+
 import numpy as np
 import pytest
 import worlds
@@ -59,3 +62,75 @@ def test_the_summary_counts(mobile, capsys):
     assert "2,020 observations of 48 x 48 x 3" in printed
     assert "20 episodes (5 test, 3 val, 12 train) of 100 to 100 steps" in printed
     assert "0 ended in a terminal state, 20 were cut" in printed
+
+
+FACTORS = (Factor("x", "m", 0.0, 1.0), Factor("kind", "", 0, 2, kind="categorical", scope="episode"))
+
+
+def bins_of(printed, heading):
+    """Return {bin: (count, bar, count, bar, ...)} of the lines below a heading of a summary."""
+    lines = printed.split(heading)[1].splitlines()[1:]
+    rows = [re.match(r"(-?[\d.]+(?: to -?[\d.]+)?) +(\d.*)", line) for line in lines]
+    first = next(i for i, row in enumerate(rows) if row)
+    last = next((i for i, row in enumerate(rows) if i > first and not row), len(rows))
+    return {row[1]: tuple(row[2].split()) for row in rows[first:last]}
+
+
+def test_the_summary_of_a_set_made_by_hand(tmp_path, capsys):
+    """Four episodes of five steps: returns 3, 3, 3, 0.5; nobody takes action 2; a quarter and two thirds covered."""
+    episodes = worlds.simulate(4, 5, size=8)
+    for index, episode in enumerate(episodes):
+        episode["actions"] = np.array([0, 1, 1, 3, 1 if index else 0, 0])
+        episode["rewards"] = np.array([0, 0, 0, 0, 3 if index else 0.5, 0], np.float32)
+        x = [0.01, 0.11, 0.99, 0.51, 0.26, 0.27]
+        episode["factors"] = np.stack([x, np.full(6, 2.0 * (index % 2))], axis=1)
+    print_summary(worlds.write(tmp_path / "data", episodes, factors=FACTORS))
+    printed = capsys.readouterr().out
+    assert "rewards 0: 16, 0.5: 1, 3: 3\n" in printed
+    assert "returns 0.5 to 3, mean 2.38;" in printed
+    full = "█" * 20
+    assert bins_of(printed, "episodes by return:") == {"0.5": ("1", "██████▋"), "3": ("3", full)}
+    # 0 and 3 once in each of four episodes, 1 twice, and at the end 0 in the first and 1 in the others
+    actions = {"0": ("5", "█████████"), "1": ("11", full), "2": ("0",), "3": ("4", "███████▎")}
+    assert bins_of(printed, "steps by action:") == actions
+    cells = {line.split()[1]: line.split() for line in printed.splitlines() if line.startswith("│")}
+    assert cells["x"][-2] == "25%"
+    assert cells["kind"][-2] == "67%"
+    assert {"0:50%", "2:50%"} < set(cells["kind"])
+
+
+def test_the_summary_of_continuous_actions_made_by_hand(tmp_path, capsys, monkeypatch):
+    """Returns 0, 1, 4, ..., 121; one number of the action always at its bound, the other in each bin equally often."""
+    episodes = worlds.simulate(12, 10, size=8, continuous=True)
+    for index, episode in enumerate(episodes):
+        episode["actions"][:10] = np.stack([np.full(10, 1.0005), np.linspace(-0.9, 0.9, 10)], axis=1)
+        episode["rewards"][:] = [index**2, *[0] * 10]
+    rollouts = worlds.write(tmp_path / "data", episodes)
+    print_summary(rollouts)
+    printed = capsys.readouterr().out
+    assert "rewards 0: 109, 1: 1, 4: 1," in printed
+    assert "returns 0 to 121, mean 42.2;" in printed
+    found = bins_of(printed, "episodes by return:")
+    assert list(found)[::9] == ["0 to 12.1", "108.9 to 121"]
+    assert [int(count) for count, *_ in found.values()] == [4, 1, 2, 0, 1, 1, 1, 0, 1, 1]
+    assert [len(*bar) if bar else 0 for _, *bar in found.values()] == [20, 5, 10, 0, 5, 5, 5, 0, 5, 5]
+    found = bins_of(printed, "steps by each number of the action, scaled to -1 to 1:")
+    assert list(found)[::3] == ["-1 to -0.8", "-0.4 to -0.2", "0.2 to 0.4", "0.8 to 1"]
+    half = "█" * 10
+    assert list(found.values()) == [("0", "12", half)] * 9 + [("120", half, "12", half)]
+
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", written)
+        print_summary(rollouts)
+        written.flush()
+    counts = bins_of(written.buffer.getvalue().decode(), "scaled to -1 to 1:")
+    assert list(counts.values()) == [("0", "12")] * 9 + [("120", "12")]
+
+
+def test_the_summary_of_returns_that_are_no_numbers(tmp_path, capsys):
+    episodes = worlds.simulate(4, 5, size=8)
+    for episode, reward in zip(episodes, (np.nan, np.inf, 1, 1), strict=True):
+        episode["rewards"][:] = [reward, *[0] * 5]
+    print_summary(worlds.write(tmp_path / "data", episodes))
+    assert bins_of(capsys.readouterr().out, "episodes by return:") == {"1": ("2", "█" * 20)}

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from rich.bar import Bar
+from rich.console import Console
 from rich.table import Table
 
 from srl_bench.report.terminal import print_table
-from srl_bench.rollouts import SPLITS, Rollouts
+from srl_bench.rollouts import Rollouts
 
 SHEET_ROWS, SHEET_COLUMNS = 8, 10
 SHOWN_SIZE = 96
 MOVIE_EPISODES, MOVIE_MILLISECONDS = 6, 80
 BINS = 30
+TEXT_BINS, TEXT_WIDTH = 10, 20
 
 
 def print_summary(rollouts: Rollouts) -> None:
-    """Print counts, sizes, rewards, endings, and the factors with the share of their range that is covered."""
+    """Print counts, sizes, rewards, endings, histograms of returns and actions, and how the factors are covered."""
     size = " x ".join(map(str, rollouts.observations.shape[1:]))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rollouts.info["split"].items())
     lengths = np.diff(rollouts.episodes) - 1
-    steps = np.concatenate([rollouts.transitions(split) for split in SPLITS])
     bytes_on_disk = sum(file.stat().st_size for file in rollouts.path.glob("*.npy"))
     print(f"{rollouts.environment} {rollouts.environment_kwargs or ''}")
     print(f"{len(rollouts):,} observations of {size}, {bytes_on_disk / 1e6:,.1f} MB")
@@ -34,10 +37,12 @@ def print_summary(rollouts: Rollouts) -> None:
         if len(rollouts.info.get(kind, ())) > 1:
             print(f"{kind}: {', '.join(rollouts.info[kind])}")
     print(f"sha256 of the data {rollouts.data_hash[:16]}")
-    print(f"rewards {_counts(rollouts.rewards[steps])}")
-    print(f"returns {_counts(_returns(rollouts))}")
-    if rollouts.n_actions:
-        print(f"actions {_counts(rollouts.actions[steps])}")
+    print(f"rewards {_counts(rollouts.rewards[_step_rows(rollouts)])}")
+    returns = _returns(rollouts)
+    print(f"returns {returns.min():.3g} to {returns.max():.3g}, mean {returns.mean():.3g}; episodes by return:")
+    print_table(returns_table(rollouts))
+    print(f"steps by {'action' if rollouts.n_actions else 'each number of the action, scaled to -1 to 1'}:")
+    print_table(actions_table(rollouts))
     table = Table("factor", "unit", "scope", "role", "kind", "min", "max", "distinct", "of range")
     for factor, column, share in zip(rollouts.factor_table, rollouts.factors.T, rollouts.coverage(), strict=True):
         values, numbers = np.unique(column, return_counts=True)
@@ -49,6 +54,29 @@ def print_summary(rollouts: Rollouts) -> None:
             f"{column.min():.3g}", f"{column.max():.3g}", distinct, f"{share:.0%}",
         )  # fmt: skip
     print_table(table)
+
+
+def returns_table(rollouts: Rollouts) -> Table:
+    """Return how many episodes have which return, in ten equal bins unless fewer values occur."""
+    returns = _returns(rollouts)
+    values, counts = np.unique(returns[np.isfinite(returns)], return_counts=True)
+    names = [f"{value:g}" for value in values]
+    if len(values) > TEXT_BINS:
+        counts, edges = np.histogram(returns, TEXT_BINS, (values[0], values[-1]))
+        names = _bin_names(edges)
+    return _text_histogram(names, [counts])
+
+
+def actions_table(rollouts: Rollouts) -> Table:
+    """Return how many steps took each discrete action, or had each number of a continuous one in each of ten bins."""
+    actions = rollouts.actions[_step_rows(rollouts)]
+    if rollouts.n_actions:
+        counts = np.bincount(actions, minlength=rollouts.n_actions)
+        return _text_histogram(list(map(str, range(len(counts)))), [counts])
+    edges = np.linspace(-1, 1, TEXT_BINS + 1)
+    # what was rounded may lie a little outside
+    columns = [np.histogram(column, edges)[0] for column in actions.clip(-1, 1).T]
+    return _text_histogram(_bin_names(edges), columns)
 
 
 def write_preview(rollouts: Rollouts, folder: Path) -> list[Path]:
@@ -81,8 +109,8 @@ def episode_frames(rollouts: Rollouts) -> NDArray[np.uint8]:
 
 def histograms(rollouts: Rollouts) -> Figure:
     """Draw the distributions of returns, actions and factors."""
-    steps = np.concatenate([rollouts.transitions(split) for split in SPLITS])
-    actions = rollouts.actions[steps].reshape(len(steps), -1)
+    actions = rollouts.actions[_step_rows(rollouts)]
+    actions = actions.reshape(len(actions), -1)
     columns = {"return": _returns(rollouts)}
     columns |= {"action" if rollouts.n_actions else f"action {i + 1}": column for i, column in enumerate(actions.T)}
     columns |= {factor.name: column for factor, column in zip(rollouts.factor_table, rollouts.factors.T, strict=True)}
@@ -123,6 +151,34 @@ def _framed(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _returns(rollouts: Rollouts) -> NDArray[np.float64]:
     return np.add.reduceat(rollouts.rewards, rollouts.episodes[:-1], dtype=np.float64)
+
+
+def _bin_names(edges: NDArray) -> list[str]:
+    return [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+
+
+def _text_histogram(names: list[str], columns: list[NDArray]) -> Table:
+    """Return a table with a row for each bin, and for each column its counts (bins,) with bars."""
+    table = Table("", box=None, padding=(0, 1, 0, 0), show_header=len(columns) > 1)
+    # other encodings than UTF-8 have no blocks
+    with_bars = not Console().options.ascii_only
+    for number in range(1, len(columns) + 1):
+        table.add_column(str(number), justify="right")
+        if with_bars:
+            table.add_column()
+    for name, *row in zip(names, *columns, strict=True):
+        cells: list[str | Bar] = [name]
+        for count, counts in zip(row, columns, strict=True):
+            cells.append(str(count))
+            if with_bars:
+                cells.append(Bar(counts.max(), 0, count, width=TEXT_WIDTH // len(columns)))
+        table.add_row(*cells)
+    return table
+
+
+def _step_rows(rollouts: Rollouts) -> NDArray[np.int64]:
+    """Return the rows that start a step."""
+    return np.flatnonzero(np.diff(rollouts.episode_ids) == 0)
 
 
 def _gap(values: NDArray) -> float:
