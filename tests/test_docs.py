@@ -1,11 +1,14 @@
-"""The code in docs/ runs, except blocks of "py", and the table of environments is complete."""
+"""The code in docs/ runs, except blocks of "py", commands are understood, the table of environments is complete."""
 
+import functools
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import gymnasium
 import pytest
+import tyro
 
 from srl_bench import cli
 from srl_bench.environments import environment_ids
@@ -51,6 +54,45 @@ def test_commands_of_a_page_exist(page, monkeypatch):
         with pytest.raises(SystemExit) as caught:
             cli.main()
         assert caught.value.code == 0, command
+
+
+def commands(text):
+    """The words after `srl-bench` of every command in the bash blocks of a page."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    lines = (shlex.split(line, comments=True) for line in blocks.splitlines())
+    return [words[1:] for words in lines if words[:1] == ["srl-bench"]]
+
+
+def understood(words, monkeypatch):
+    """Parse a command without running it; return whether it would have run."""
+    target, ran = cli.app._subcommands[words[0]].target, []
+
+    @functools.wraps(target)
+    def parsed(*args, **kwargs):
+        ran.append(kwargs or args)
+
+    app = tyro.extras.SubcommandApp()
+    app.command(name=words[0])(parsed)
+    app.command(name="another")(lambda: None)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["srl-bench", *words])
+    cli.main()
+    monkeypatch.undo()
+    return bool(ran)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_commands_of_a_page_are_understood(page, monkeypatch):
+    for words in commands(page.read_text()):
+        assert understood(words, monkeypatch), words
+
+
+@pytest.mark.parametrize("name", sorted(cli.app._subcommands))
+def test_examples_of_help_are_understood(name, monkeypatch):
+    examples = re.findall(r"Example: srl-bench (.+)", cli.app._subcommands[name].target.__doc__)
+    assert examples
+    for example in examples:
+        assert understood(shlex.split(example), monkeypatch), example
 
 
 def test_every_environment_has_a_row():
