@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -116,30 +115,74 @@ def export(data: Positional[Path], format: Positional[Formats], out: Positional[
         format: minari and lerobot lose nothing, srl_zoo stores JPEG images.
         out: folder to write, or the id of a Minari data set.
     """
-    write = getattr(importlib.import_module(f"srl_bench.convert.{format}"), f"to_{format}")
-    write(open_data(data), out)
+    from srl_bench import convert
+
+    getattr(convert, f"to_{format}")(open_data(data), out)
     print(out)
 
 
 def import_(
-    format: Positional[Formats], source: Positional[str], out: Positional[Path], image_size: int | None = None
+    format: Positional[Formats],
+    source: Positional[str],
+    out: Positional[Path],
+    state: str | None = "",
+    views: tuple[str, ...] = (),
+    image_size: int | None = None,
+    n_actions: int | None = None,
+    action_low: tuple[float, ...] = (),
+    action_high: tuple[float, ...] = (),
+    seed: int | None = None,
 ) -> None:
     """Read a data set of another toolbox (pip install 'srl-bench[formats]').
 
     Example: srl-bench import srl_zoo baxter/record data/baxter --image-size 64
 
+    Example: srl-bench import minari arm/push-v0 data/push --state joints --views front top
+
+    Example: srl-bench import lerobot robot/films data/films --state None --views wrist
+
     Args:
         format: minari, lerobot (v3), or srl_zoo, the folders of the S-RL Toolbox.
         source: its folder, or the id of a Minari data set.
         out: folder to write.
+        state: the ground truth: a key of the infos or the observations of minari, a feature of lerobot, an array of
+            srl_zoo; None for data that only pretrain (default: state, observation.state, ground_truth_states).
+        views: keys of the observations of minari, or cameras of lerobot (default: all images).
         image_size: height and width of the images (default: as they are).
+        n_actions: number of discrete actions of lerobot and srl_zoo (default: one more than the largest).
+        action_low: lowest continuous action, a number per dimension (default: as the data say).
+        action_high: highest continuous action, a number per dimension (default: as the data say).
+        seed: of the split into training, validation and test episodes (default: that of the set, or 0).
     """
-    read = getattr(importlib.import_module(f"srl_bench.convert.{format}"), f"from_{format}")
-    print(read(source, out, image_size=image_size).path)
+    from srl_bench import convert
+    from srl_bench.errors import ConfigError
+
+    if len(action_low) != len(action_high):
+        raise ConfigError(f"--action-low has {len(action_low)} numbers, but --action-high {len(action_high)}.")
+    if views and format == "srl_zoo":
+        raise ConfigError("--views is for minari and lerobot; of srl_zoo all images are read.")
+    if n_actions is not None and format == "minari":
+        raise ConfigError("--n-actions is for lerobot and srl_zoo; the action space of minari says how many there are.")
+    options = {
+        "observations" if format == "minari" else "cameras": views or None,
+        "image_size": image_size,
+        "n_actions": n_actions,
+        "action_bounds": (action_low, action_high) if action_low else None,
+        "seed": seed,
+    }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    given |= {"state": state} if state != "" else {}
+    place = Path(source) if Path(source).is_dir() else source
+    print(getattr(convert, f"from_{format}")(place, out, **given).path)
 
 
 def play(environment: Positional[str], set: Settings = (), plugin: Plugins = ()) -> None:
     """Drive an environment by keyboard, in a window that needs a display, and watch its factors.
+
+    Of up to ten actions, the digits are 0 to 9 and the arrows right, left, up and down the first four. Of more, up and
+    down choose one, shown above the factors, and right takes it; the digits take 0 to 9 at once. Of continuous
+    actions, the keys q w e r t y u i move one number each up, and a s d f g h j k down. Held keys repeat; n starts a
+    new episode, x ends.
 
     Example: srl-bench play srl_bench/KukaButton-v0 --set button=moving
 

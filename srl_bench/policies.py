@@ -20,9 +20,12 @@ from srl_bench.errors import ConfigError, DataError, UnknownNameError
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+    from srl_bench.acting import Step
     from srl_bench.config import RecordConfig
 
 POLICIES = ("random", "scripted", "mixed")
+# What a stored policy has besides its options, and options that acting does not need.
+NOT_NEEDED = (":type:", ":serialized:", "optimizer_class", "optimizer_kwargs")
 Actor = Callable[[Any, dict[str, Any]], Any]
 """(observation, info) -> action."""
 Policy = Callable[[np.random.Generator], Actor]
@@ -67,8 +70,7 @@ def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
 
         begin = run_policy(Path(str(config.policy)), config.environment, env)
     else:
-        step = _file_policy(config, env)
-        begin = lambda: step  # noqa: E731
+        begin = _file_policy(config, env)
 
     def start(rng: np.random.Generator) -> Actor:
         agent, taken = begin(), None
@@ -85,16 +87,25 @@ def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
     return start
 
 
-def _file_policy(config: RecordConfig, env: gymnasium.Env) -> Callable[[Any, dict[str, Any], Any], Any]:
-    """Return the function (observation, info, last action) -> action of an agent in a file."""
+def _file_policy(config: RecordConfig, env: gymnasium.Env) -> Callable[[], Step]:
+    """Return a function that begins an episode with an agent in a file, and returns how it goes on."""
+    from srl_bench.acting import ToldVecEnv
+    from srl_bench.segments import actor
+
     observed, space = _agent_input(config, env)
-    agent = load_agent(config.policy, space, env.action_space)
+    agent = load_agent(config.policy, space, env)
+    venv = ToldVecEnv(space, env)
 
-    def step(observation: Any, info: dict[str, Any], taken: Any) -> Any:
-        action, _ = agent.predict(observed(observation, info), deterministic=True)
-        return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+    def begin() -> Step:
+        act = actor(agent, venv)
 
-    return step
+        def step(observation: Any, info: dict[str, Any], taken: Any) -> Any:
+            action = act(observed(observation, info), np.array([taken is None]))
+            return int(action) if isinstance(env.action_space, gymnasium.spaces.Discrete) else action
+
+        return step
+
+    return begin
 
 
 def _agent_input(
@@ -119,49 +130,74 @@ def _agent_input(
     return lambda observation, info: encoder.encode(observation), state_space(encoder)
 
 
-def load_agent(policy: str | None, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> BaseAlgorithm:
-    """Read a Stable-Baselines3 agent without executing anything that its file contains.
+def load_agent(policy: str | None, observation_space: gymnasium.Space, env: gymnasium.Env) -> BaseAlgorithm:
+    """Read an agent of Stable-Baselines3 or sb3-contrib without executing anything that its file contains.
 
-    The weights are read as plain tensors, the network's options as JSON; a custom policy class, which SB3 stores
-    as code, is refused.
+    The weights are read as plain tensors, the network's options as JSON; options that are stored as code, such as an
+    activation function, are refused.
 
     Args:
         policy: the algorithm and the file, such as "ppo:agents/best_model.zip".
-        observation_space, action_space: of the environment that the agent is to act in.
+        observation_space: what the agent reads.
+        env: the environment that it is to act in.
 
     Raises:
-        ConfigError: the algorithm is unknown, or the agent does not fit the spaces.
+        ConfigError: the algorithm is unknown, or the agent does not fit the observations or the environment.
         DataError: the file holds no agent.
     """
-    import stable_baselines3 as sb3
-    import torch
     from stable_baselines3.common.vec_env import DummyVecEnv
 
+    from srl_bench.algorithms import ALGORITHMS, accepted_hyperparameters, check_algorithm
+
     name, _, file = (policy or "").partition(":")
-    known = {algorithm.lower(): algorithm for algorithm in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
-    if name.lower() not in known:
+    name = name.lower()
+    if name not in (known := set(ALGORITHMS) - {"cma_es", "random"}):
         raise UnknownNameError("policy", str(policy), [*POLICIES, "FOLDER", *(f"{short}:FILE.zip" for short in known)])
+    options, use_sde, weights = _read_agent(file)
+    kind = "MultiInput" if isinstance(observation_space, gymnasium.spaces.Dict) else "Mlp"
+    kind = "Cnn" if observation_space.dtype == np.uint8 else kind
+    check_algorithm(name, env, images=kind != "Mlp")
+    if name == "ars" and "action_net.2.weight" not in weights and "net_arch" not in options:
+        kind = "Linear"
+    accepted = accepted_hyperparameters(name)
+    arguments: dict[str, Any] = {"policy_kwargs": options, "device": "cpu"}
+    arguments |= {"buffer_size": 1} if "buffer_size" in accepted else {}
+    arguments |= {"use_sde": use_sde} if "use_sde" in accepted else {}
+    try:
+        venv = DummyVecEnv([lambda: _Spaces(observation_space, env.action_space)])
+        entry = ALGORITHMS[name]
+        agent = entry.load()(f"{kind}{entry.policies}Policy", venv, **arguments)
+        agent.policy.load_state_dict(weights)
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the agent {policy} does not fit {observation_space} and {env.action_space}: {error}"
+        ) from error
+    return agent
+
+
+def _read_agent(file: str) -> tuple[dict[str, Any], bool, dict[str, Any]]:
+    """Return what a file says of an agent: the options of its policy, whether it explores by gSDE, and its weights.
+
+    Raises:
+        DataError: the file holds no agent, or one with options that are code.
+    """
+    import torch
+
     try:
         with zipfile.ZipFile(file) as archive:
             settings = json.loads(archive.read("data"))
             weights = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        stored, weights = dict(settings.get("policy_kwargs") or {}), dict(weights)
+    except Exception as error:  # what reads a foreign file raises all kinds
         raise DataError(f"{file} holds no agent of Stable-Baselines3: {error}.") from error
-    options = settings.get("policy_kwargs") or {}
-    if ":serialized:" in options:
-        raise DataError(f"{file} stores its policy's options as code, which is not executed; use plain options.")
-    kind = "MultiInputPolicy" if isinstance(observation_space, gymnasium.spaces.Dict) else "MlpPolicy"
-    kind = "CnnPolicy" if observation_space.dtype == np.uint8 else kind
-    arguments: dict[str, Any] = {"policy_kwargs": options, "device": "cpu"}
-    if known[name.lower()] not in ("A2C", "PPO"):
-        arguments["buffer_size"] = 1
-    try:
-        venv = DummyVecEnv([lambda: _Spaces(observation_space, action_space)])
-        agent = getattr(sb3, known[name.lower()])(kind, venv, **arguments)
-        agent.policy.load_state_dict(weights)
-    except (AssertionError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"the agent {policy} does not fit {observation_space} and {action_space}: {error}") from error
-    return agent
+    options = {name: value for name, value in stored.items() if name not in NOT_NEEDED}
+    # Options of which one is code are pickled; beside that SB3 writes what is plain as it is, and the rest as text.
+    coded = [name for name, value in options.items() if isinstance(value, str)]
+    if coded:
+        raise DataError(
+            f"{file} stores the {', '.join(coded)} of its policy as code, which is not executed; use plain options."
+        )
+    return options, bool(settings.get("use_sde")), weights
 
 
 class _Spaces(gymnasium.Env):
@@ -199,5 +235,5 @@ def check_policy(policy: str | None) -> None:
     if not colon or not Path(file).is_file():
         raise ConfigError(
             f"policy must be {', '.join(POLICIES)}, the folder of an agent (agents/vae) or ALGORITHM:FILE of one of "
-            f"Stable-Baselines3 (ppo:agent.zip), not {policy!r}."
+            f"Stable-Baselines3 or sb3-contrib (ppo:agent.zip), not {policy!r}."
         )

@@ -8,6 +8,8 @@ A row of the data is a frame: what was observed, the action taken from there, an
 records no final observation. Ours is a frame more, with is_final true and an action of 0; `final_frames=False` leaves
 it out, for agents that imitate, which would learn to stand still. Of a set without the column is_final, the last frame
 of an episode becomes the final observation, and its action and reward are dropped.
+
+Labels of tasks become tasks, and several tasks a categorical factor: see `srl_bench.convert.lerobot_tasks`.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ from srl_bench.convert.lerobot_target import (
     png_files,
     write_meta,
 )
+from srl_bench.convert.lerobot_tasks import TASK, Tasks, read_tasks, tasks_of, write_tasks
 from srl_bench.convert.sealing import (
     Bounds,
     check_final_rows,
@@ -89,7 +92,8 @@ def to_lerobot(
         encoding: of the images: "lossless" (H.264 of RGB, exact), "png" (in the data files, exact), "av1" or "h264"
             (with loss, as LeRobot does it).
         final_frames: whether the final observation of each episode is a frame.
-        task: what the robot does, in words; by default the id of the environment.
+        task: what the robot does, in words; by default the id of the environment. The labels of an episode follow,
+            unless it has the sentence of a LeRobot data set that was imported.
         robot_type: entry of meta/info.json.
         max_file_mb: a new file begins above this size; by default LeRobot's 100 for data and 200 for videos.
 
@@ -110,7 +114,7 @@ def to_lerobot(
     folder = new_folder(folder)
     check_final_rows(rollouts)
     keys = camera_keys(rollouts)
-    task = task or rollouts.environment
+    tasks = tasks_of(rollouts, task)
     features = features_of(rollouts, keys, fps, encoding, final_frames)
     with atomic_folder(folder) as root:
         with ExitStack() as stack:
@@ -119,13 +123,13 @@ def to_lerobot(
                 key: stack.enter_context(closing(VideoFiles(root, key, fps, encoding, (max_file_mb or VIDEO_MB) * 1e6)))
                 for key in keys
             }
-            episodes, stats = _write_episodes(rollouts, data, videos, fps, encoding, final_frames, task)
+            episodes, stats = _write_episodes(rollouts, data, videos, fps, encoding, final_frames, tasks)
         info = {
             "codebase_version": "v3.0",
             "robot_type": robot_type,
             "total_episodes": len(episodes),
             "total_frames": episodes[-1]["dataset_to_index"],
-            "total_tasks": 1,
+            "total_tasks": len(tasks.sentences),
             "chunks_size": CHUNK_FILES,
             "data_files_size_in_mb": DATA_MB,
             "video_files_size_in_mb": VIDEO_MB,
@@ -135,7 +139,8 @@ def to_lerobot(
             "video_path": None if encoding == "png" else VIDEO_PATH,
             "features": features,
         }
-        write_meta(root, info, episodes, stats, task)
+        write_meta(root, info, episodes, stats)
+        write_tasks(root, tasks.sentences)
         (root / DESCRIPTION).write_text(json.dumps(rollouts.info, indent=1))
     return folder
 
@@ -147,7 +152,7 @@ def _write_episodes(
     fps: int,
     encoding: str,
     final_frames: bool,
-    task: str,
+    tasks: Tasks,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Write data and videos, and return the rows of meta/episodes and the content of meta/stats.json."""
     statistics = Statistics()
@@ -156,9 +161,10 @@ def _write_episodes(
     for index in range(rollouts.n_episodes):
         rows = slice(int(rollouts.episodes[index]), int(rollouts.episodes[index + 1]) - (not final_frames))
         images = images_of(rollouts, list(videos), rows)
-        columns = columns_of(rollouts, rows, index, start, fps, final_frames)
+        task = int(tasks.numbers[index])
+        columns = columns_of(rollouts, rows, index, start, fps, final_frames, task)
         stop = start + rows.stop - rows.start
-        row = {"episode_index": index, "tasks": [task], "length": stop - start}
+        row = {"episode_index": index, "tasks": [tasks.sentences[task]], "length": stop - start}
         row |= {"dataset_from_index": start, "dataset_to_index": stop}
         if encoding == "png":
             row |= data.append({**columns, **{key: png_files(pixels) for key, pixels in images.items()}})
@@ -186,14 +192,16 @@ def from_lerobot(
 
     One that `to_lerobot` wrote without loss comes back bit for bit, with its split. Of others, the last frame of each
     episode becomes the final observation and the step before it is marked as truncated (unless next.done says that the
-    episode ended there); actions are scaled to [-1, 1]; a set without next.reward has rewards of 0.
+    episode ended there); actions are scaled to [-1, 1]; a set without next.reward has rewards of 0. The sentence of
+    each task is in info["recording"]["tasks"], by its number; of several tasks, this number is a last, categorical
+    factor "task", or "task_index" if the state has one of that name.
 
     Args:
         folder: of the data set, which holds meta, data and videos.
         out: folder to write.
         cameras: the features that are the views, with or without "observation.images."; by default all RGB images.
-        state: the feature that is the ground truth (K,). None imports data without factors: they pretrain but cannot
-            be scored.
+        state: the feature that is the ground truth (K,). None imports data without factors but the task: such data
+            pretrain but cannot be scored.
         image_size: height and width, or both as one number, to resize images to.
         n_actions: number of discrete actions; by default one more than the largest that occurs.
         action_bounds: (low, high) of continuous actions, each (m,); by default the lowest and highest that occur.
@@ -215,23 +223,28 @@ def from_lerobot(
     episodes = read_episode_table(source, keys)
     files = data_files(source, episodes)
     check_disk(source.root, Path(out), source.frames, (*(size or source.cameras[keys[0]]), 3), len(keys))
-    table = read_frames_table(source, files, _wanted(source, state))
+    table = read_frames_table(source, files, _wanted(source, state, own))
     if not np.array_equal(table["episode_index"], np.repeat(np.arange(source.episodes), episodes["length"])):
         raise DataError(f"{source.root / 'data'}: 'episode_index' does not fit the lengths in meta/episodes.")
     whole = FINAL in table
     if whole and not np.array_equal(np.flatnonzero(table[FINAL]), episodes["dataset_to_index"] - 1):
         raise DataError(f"{source.root / 'data'}: {FINAL!r} is not true on the last frame of episodes only.")
-    columns = outcomes(table, state)
+    columns, names = outcomes(table, state), state_names(source, state)
+    tasks = read_tasks(source, table[TASK]) if TASK in table else {}
+    label = [TASK if "task" in names else "task"] if len(tasks) > 1 else []
+    if label:
+        columns["factors"] = np.column_stack([columns["factors"], table[TASK]])
     columns["actions"], n_actions, action_bounds = actions_of(source, table["action"], own, n_actions, action_bounds)
     if own is not None and "domain" in table:
         columns["domain"] = table["domain"].astype(np.int64)
     views = [key.removeprefix(CAMERA).removeprefix("observation.") for key in keys]
-    info = own or foreign_info("lerobot", source.root.name, views, n_actions, action_bounds, fps=source.fps)
+    recording = {"fps": source.fps} | ({"tasks": tasks} if tasks else {})
+    info = own or foreign_info("lerobot", source.root.resolve().name, views, n_actions, action_bounds, **recording)
     if cameras is not None:
         info = {**info, "views": views}
     images = read_images(source, files, episodes, keys)
     rows = (episode_of(columns, episodes, index, cameras, size, whole) for index, cameras in enumerate(images))
-    return write_rollouts(out, rows, info, names=state_names(source, state), seed=seed, described=described)
+    return write_rollouts(out, rows, info, names=[*names, *label], categorical=label, seed=seed, described=described)
 
 
 def _described(source: Source) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -257,15 +270,19 @@ def _chosen_cameras(
     if unknown:
         raise DataError(f"{source.place} lacks the feature {unknown[0]!r}, which {DESCRIPTION} names as a view.")
     if size is None and len({known[key] for key in keys}) > 1:
-        raise DataError(f"{source.place} has images of different sizes; pass image_size=..., or one of cameras=[...].")
+        raise DataError(
+            f"{source.place} has images of different sizes; pass image_size=... (--image-size) or one camera with "
+            "cameras=[...] (--views)."
+        )
     return keys
 
 
-def _wanted(source: Source, state: str | None) -> list[str]:
+def _wanted(source: Source, state: str | None, own: Mapping[str, Any] | None) -> list[str]:
     """Return the columns to read."""
     if "action" not in source.features:
         raise DataError(f"{source.place} has no feature 'action'.")
     if state is not None and state not in source.features:
         raise require_state(source.place, state, (name for name in source.features if name not in source.cameras))
-    outcomes = ("next.reward", "next.done", "next.terminated", "next.truncated", FINAL, "domain")
-    return ["action", "episode_index", *([state] if state else []), *(n for n in outcomes if n in source.features)]
+    further = ["next.reward", "next.done", "next.terminated", "next.truncated", FINAL, "domain"]
+    further += [] if own else [TASK]  # the factors of a set of ours have it
+    return ["action", "episode_index", *([state] if state else []), *(n for n in further if n in source.features)]

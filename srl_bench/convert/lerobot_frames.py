@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from srl_bench.convert.checks import resized
 from srl_bench.convert.lerobot_source import CAMERA, Source
 from srl_bench.convert.lerobot_target import Features, camera_feature, column_feature
+from srl_bench.convert.lerobot_tasks import TASK
 from srl_bench.convert.sealing import (
     Bounds,
     Episode,
@@ -44,7 +45,9 @@ def images_of(rollouts: Rollouts, keys: Sequence[str], rows: slice) -> dict[str,
     return dict(zip(keys, images, strict=True))
 
 
-def columns_of(rollouts: Rollouts, rows: slice, episode: int, start: int, fps: int, final: bool) -> dict[str, NDArray]:
+def columns_of(
+    rollouts: Rollouts, rows: slice, episode: int, start: int, fps: int, final: bool, task: int
+) -> dict[str, NDArray]:
     """Return the columns of an episode, (T,) or (T, d)."""
     frames = np.arange(rows.stop - rows.start)
     columns = {
@@ -58,7 +61,7 @@ def columns_of(rollouts: Rollouts, rows: slice, episode: int, start: int, fps: i
         "frame_index": frames,
         "episode_index": np.full(len(frames), episode),
         "index": start + frames,
-        "task_index": np.zeros(len(frames), np.int64),
+        TASK: np.full(len(frames), task, np.int64),
     }
     if not rollouts.factors.shape[1]:
         del columns[STATE]
@@ -76,7 +79,7 @@ def features_of(rollouts: Rollouts, keys: Sequence[str], fps: int, encoding: str
     names = {STATE: [factor.name for factor in rollouts.factor_table]}
     if not rollouts.n_actions:
         names["action"] = [f"action_{index}" for index in range(rollouts.actions.shape[1])]
-    columns = columns_of(rollouts, slice(0, rollouts.episodes[1]), 0, 0, fps, final)
+    columns = columns_of(rollouts, slice(0, rollouts.episodes[1]), 0, 0, fps, final, 0)
     return features | {name: column_feature(values, names.get(name)) for name, values in columns.items()}
 
 
@@ -111,7 +114,7 @@ def actions_of(
 
 
 def state_names(source: Source, state: str | None) -> list[str]:
-    """Return the names of the numbers of a feature, if it has one for each."""
+    """Return the names of the numbers of a feature, or state_0 and so on if it has not one for each."""
     if state is None:
         return []
     feature = source.features[state]
@@ -119,8 +122,9 @@ def state_names(source: Source, state: str | None) -> list[str]:
     if isinstance(names, dict):
         names = next(iter(names.values()), None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return []
-    return names if [len(set(names))] == [len(names)] == feature["shape"] else []
+        names = []
+    fits = [len(set(names))] == [len(names)] == feature["shape"]
+    return names if fits else [f"state_{index}" for index in range(feature["shape"][0])]
 
 
 def episode_of(

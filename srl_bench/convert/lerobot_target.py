@@ -161,10 +161,9 @@ def png_files(images: NDArray[np.uint8]) -> list[bytes]:
 
 
 def write_meta(
-    root: Path, info: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], stats: Mapping[str, Any], task: str
+    root: Path, info: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]], stats: Mapping[str, Any]
 ) -> None:
-    """Write the files in meta/: what the data set is, its episodes, its statistics and its only task."""
-    import pandas as pd
+    """Write the files in meta/ but the tasks: what the data set is, its episodes and its statistics."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -172,7 +171,6 @@ def write_meta(
     file = root / EPISODES_PATH
     file.parent.mkdir(parents=True)
     parquet.write_table(pa.Table.from_pylist([{**row, **place} for row in episodes]), file, compression="snappy")
-    pd.DataFrame({"task_index": [0]}, index=pd.Index([task], name="task")).to_parquet(root / "meta/tasks.parquet")
     (root / "meta/info.json").write_text(json.dumps(dict(info), indent=4))
     (root / "meta/stats.json").write_text(json.dumps(dict(stats), indent=4))
 

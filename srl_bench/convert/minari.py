@@ -140,7 +140,10 @@ def from_minari(
         if observations is None and len(own.get("views", ())) > 1:  # spaces sort their entries
             source = open_source(folder, own["views"])
     elif size is None and len(set(source.sizes)) > 1:
-        raise DataError(f"{source.place} has views of different sizes; pass image_size=..., or one of observations=...")
+        raise DataError(
+            f"{source.place} has views of different sizes; pass image_size=... (--image-size) or one of them with "
+            "observations=... (--views)."
+        )
     if indices is None:
         total = count(source.place, "total_episodes", source.metadata.get("total_episodes"), MAX_EPISODES)
         indices = list(range(total))

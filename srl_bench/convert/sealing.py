@@ -8,6 +8,7 @@ sealed anew.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -35,6 +36,7 @@ def write_rollouts(
     info: Mapping[str, Any],
     *,
     names: Sequence[str] = (),
+    categorical: Sequence[str] = (),
     seed: int | None = None,
     described: Mapping[str, Any] | None = None,
 ) -> Rollouts:
@@ -45,6 +47,7 @@ def write_rollouts(
         episodes: rows for `RolloutWriter.append`, the last row of each being the final observation.
         info: the description; without the entry "factors", they are called `names` and have the ranges of the data.
         names: one per column of the factors; by default state_0 and so on.
+        categorical: those of them that are numbers of categories.
         seed: of the split into training, validation and test episodes; by default that of `described`, or 0.
         described: what `rollouts.json` of the exported data set held, if this is one.
 
@@ -59,7 +62,7 @@ def write_rollouts(
             _check_episode(index, episode, first, info)
             ranges.add(episode["factors"])
             writer.append(episode)
-        table = [factor.to_dict() for factor in ranges.factors(names)]
+        table = [factor.to_dict() for factor in ranges.factors(names, categorical)]
         writer.seal({"factors": table, **info}, seed=seed or 0)
         if described is not None and seed is None:
             _restore(folder / "rollouts.json", described)
@@ -72,7 +75,8 @@ def foreign_info(
 ) -> dict[str, Any]:
     """Return the description of a data set that others recorded: as `record` writes it, the environment unknown."""
     return {
-        "environment": f"{kind}/{name}",
+        # names of folders and of Minari's namespaces have what names of environments must not
+        "environment": f"{kind}/{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}",
         "environment_kwargs": {},
         "recording": {"format": kind, "source": name, **recording},
         "n_actions": n_actions,
@@ -117,7 +121,7 @@ def scaled_actions(source: object, actions: NDArray, bounds: Bounds | None) -> N
     if low.shape != actions.shape[1:] or high.shape != low.shape or not np.isfinite([low, high]).all():
         raise DataError(
             f"{source} has actions of shape {actions.shape[1:]}, whose bounds are not known; pass "
-            "action_bounds=(low, high), each with a finite number per dimension."
+            "action_bounds=(low, high) (--action-low and --action-high), each with a finite number per dimension."
         )
     half = np.maximum((high - low) / 2, 1e-8)
     scaled = (actions - (high + low) / 2) / half
@@ -180,10 +184,17 @@ class _Ranges:
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.moves = self.moves | (high > low)
 
-    def factors(self, names: Sequence[str]) -> list[Factor]:
+    def factors(self, names: Sequence[str], categorical: Sequence[str]) -> list[Factor]:
         names = names or [f"state_{index}" for index in range(self.low.size)]
         return [
-            Factor(name, "", float(low), float(high), scope="step" if moves else "episode")
+            Factor(
+                name,
+                "",
+                float(low),
+                float(high),
+                kind="categorical" if name in categorical else "continuous",
+                scope="step" if moves else "episode",
+            )
             for name, low, high, moves in zip(names, self.low, self.high, self.moves, strict=True)
         ]
 
@@ -241,5 +252,6 @@ def require_state(source: object, name: str, found: Iterable[str]) -> DataError:
     """Return the error for a data set without the ground truth that was asked for."""
     return DataError(
         f"{source} has no {name!r} to take the ground truth from (but {', '.join(sorted(found)) or 'nothing'}); name "
-        "another with state=..., or pass state=None for data without factors, which pretrain but cannot be scored."
+        "another with state=... (--state NAME), or pass state=None (--state None) for data without it, which pretrain "
+        "but cannot be scored."
     )

@@ -16,10 +16,15 @@ JUNK = st.recursive(
 
 
 def recorded(
-    folder, *, continuous=False, views=1, domains=(), size=16, noise=True, lengths=LENGTHS, seed=5, factors=4, actions=2
-):
-    """Rollouts of unequal episodes that end in every way, with pixels of noise, which no lossy code keeps."""
+    folder, *, continuous=False, views=1, domains=(), size=16, noise=True, lengths=LENGTHS, seed=5, factors=4,
+    actions=2, labels=(),
+):  # fmt: skip
+    """Rollouts of unequal episodes that end in every way, with pixels of noise, which no lossy code keeps.
+
+    `labels` are pairs of a further factor and its value in each episode.
+    """
     random = np.random.default_rng(seed)
+    table = [*worlds.FACTORS[:factors], *(factor for factor, _ in labels)]
     with atomic_folder(folder) as path:
         writer = RolloutWriter(path)
         for index, steps in enumerate(lengths):
@@ -27,7 +32,8 @@ def recorded(
             last = np.arange(steps + 1) == steps - 1
             episode["terminated"], episode["truncated"] = (last & (index % 3 != 0), last & (index % 3 != 1))
             episode["rewards"][:-1] += random.normal(size=steps).astype(np.float32)
-            episode["factors"] = episode["factors"][:, :factors]
+            marks = np.tile([float(values[index]) for _, values in labels], (steps + 1, 1))
+            episode["factors"] = np.hstack([episode["factors"][:, :factors], marks])
             if continuous:
                 episode["actions"] = episode["actions"][:, :actions]
             shape = (steps + 1, views - 1, size, size, 3)
@@ -44,7 +50,7 @@ def recorded(
             "recording": {"seed": seed, "policy": "random"},
             "n_actions": 0 if continuous else 4,
             "action_bounds": [[-2.0] * actions, [2.0] * actions] if continuous else None,
-            "factors": [factor.to_dict() for factor in worlds.FACTORS[:factors]],
+            "factors": [factor.to_dict() for factor in table],
             "views": ["pixels", *(f"camera_{number}" for number in range(1, views))],
             "domains": list(domains),
         }

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from sets import LENGTHS, assert_same, damage, recorded, replace_entry
 
-from srl_bench.convert import lerobot_source, lerobot_target
+from srl_bench.convert import lerobot_source, lerobot_target, lerobot_tasks
 from srl_bench.convert.lerobot import from_lerobot, to_lerobot
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.factors import Factor
 
 CAMERA = "observation.images.pixels"
+DATA, EPISODES = Path("data/chunk-000/file-000.parquet"), Path("meta/episodes/chunk-000/file-000.parquet")
 
 
 @pytest.mark.parametrize("encoding", ["lossless", "png"])
@@ -247,6 +249,125 @@ def test_some_views_of_a_set_of_ours(tmp_path):
     assert found.info["split"] == rollouts.info["split"]
 
 
+# Tasks
+
+
+def label(name, low, high, **facts):
+    return Factor(name, "", low, high, kind="categorical", scope="episode", **facts)
+
+
+def test_labels_of_tasks_become_tasks(tmp_path):
+    """Oracle: the labels, by hand. Those of nuisances, and those that change within an episode, are no tasks."""
+    labels = [
+        (label("target", 0, 3), (2, 0, 2, 2, 0, 2, 0)),
+        (label("light", 0, 1, role="nuisance"), (0, 1, 1, 0, 1, 0, 1)),
+        (Factor("mass", "kg", 0, 1, scope="episode"), (0.5, 0.25, 0.5, 0.5, 0.5, 0.5, 0.5)),
+        (label("task", 1, 2), (1, 1, 2, 1, 2, 2, 1)),
+    ]
+    rollouts = recorded(tmp_path / "data", labels=labels)
+    folder = to_lerobot(rollouts, tmp_path / "set")
+    sentences = [
+        f"tests/Blobs-v0, where target is {target} and task is {n}" for target, n in [(0, 1), (0, 2), (2, 1), (2, 2)]
+    ]
+    numbers = [2, 0, 3, 2, 1, 3, 0]
+    tasks = pd.read_parquet(folder / "meta/tasks.parquet")
+    assert tasks.index.name == "task"
+    assert dict(tasks["task_index"]) == dict(zip(sentences, range(4), strict=True))
+    assert json.loads((folder / "meta/info.json").read_text())["total_tasks"] == 4
+    frames = pd.read_parquet(folder / DATA)
+    np.testing.assert_array_equal(frames["task_index"], np.repeat(numbers, np.diff(rollouts.episodes)))
+    assert [list(names) for names in pd.read_parquet(folder / EPISODES)["tasks"]] == [[sentences[n]] for n in numbers]
+    stats = json.loads((folder / "meta/stats.json").read_text())["task_index"]
+    assert (stats["min"], stats["max"]) == ([0], [3])
+    assert_same(from_lerobot(folder, tmp_path / "back"), rollouts)
+
+
+@pytest.mark.parametrize("values", [(1, 2, 2, 1, 1, 1, 2), (2,) * 7])
+def test_one_label_and_words_for_what_is_done(tmp_path, values):
+    rollouts = recorded(tmp_path / "data", factors=0, labels=[(label("task", 1, 2), values)])
+    folder = to_lerobot(rollouts, tmp_path / "set", task="push the puck")
+    expected = {f"push the puck, where task is {value}": index for index, value in enumerate(sorted(set(values)))}
+    assert dict(pd.read_parquet(folder / "meta/tasks.parquet")["task_index"]) == expected
+    assert_same(from_lerobot(folder, tmp_path / "back"), rollouts)
+
+
+def with_tasks(root, numbers, index="task"):
+    """Give a set of others tasks: their numbers per frame, and a table of them whose index has a name or none."""
+    sentences = pd.Index(["pick", "place", "pour"], name=index)
+    pd.DataFrame({"task_index": [0, 1, 2]}, index=sentences).to_parquet(root / "meta/tasks.parquet")
+    edit_feature(root, "task_index", dtype="int64", shape=[1], names=None)
+    start = 0
+    for file in sorted((root / "data").rglob("*.parquet")):
+        table = parquet.read_table(file)
+        part = pa.array(np.asarray(numbers)[start : start + len(table)], pa.int64())
+        parquet.write_table(table.append_column("task_index", part), file)
+        start += len(table)
+
+
+@pytest.mark.parametrize("index", ["task", None])
+def test_the_tasks_of_others_become_a_label(tmp_path, index):
+    """Exported again they have the same sentences."""
+    state, _, _, starts = foreign(tmp_path / "robot", image=True)
+    numbers = np.repeat([2, 0, 0, 2, 0], np.diff(starts))
+    with_tasks(tmp_path / "robot", numbers, index)
+    rollouts = from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+    np.testing.assert_array_equal(rollouts.factors, np.column_stack([np.float32(state), numbers]))
+    assert rollouts.factor_table[3] == label("task", 0, 2)
+    assert [factor.name for factor in rollouts.factor_table] == ["hip", "knee", "toe", "task"]
+    assert {value: found.tolist() for value, found in rollouts.episodes_by("task").items()} == {0: [1, 2, 4], 2: [0, 3]}
+    assert rollouts.info["recording"]["tasks"] == {"0": "pick", "2": "pour"}
+    again = to_lerobot(rollouts, tmp_path / "again")
+    assert dict(pd.read_parquet(again / "meta/tasks.parquet")["task_index"]) == {"pick": 0, "pour": 1}
+    np.testing.assert_array_equal(pd.read_parquet(again / DATA)["task_index"], numbers // 2)
+    assert_same(from_lerobot(again, tmp_path / "back"), rollouts)
+
+
+def test_a_task_that_changes_within_an_episode(tmp_path):
+    """A state called task keeps its name; without a state the task is the only factor."""
+    _, _, _, starts = foreign(tmp_path / "robot", image=True)
+    numbers = np.arange(starts[-1]) % 3
+    with_tasks(tmp_path / "robot", numbers)
+    edit_feature(tmp_path / "robot", "observation.state", names=["task", "knee", "toe"])
+    rollouts = from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+    expected = Factor("task_index", "", 0, 2, kind="categorical")
+    assert rollouts.factor_table[3] == expected
+    assert [factor.kind for factor in rollouts.factor_table[:3]] == ["continuous"] * 3
+    np.testing.assert_array_equal(rollouts.factors[:, 3], numbers)
+    assert rollouts.info["recording"]["tasks"] == {"0": "pick", "1": "place", "2": "pour"}
+    bare = from_lerobot(tmp_path / "robot", tmp_path / "bare", cameras=["top"], state=None)
+    assert bare.factors.tolist() == [[number] for number in numbers]
+    assert bare.factor_table[0].name == "task"
+
+
+def test_a_single_task_of_others_is_no_factor(tmp_path, monkeypatch):
+    """Its folder may have any name."""
+    foreign(tmp_path / "my robot", image=True)
+    with_tasks(tmp_path / "my robot", [1] * 26)
+    monkeypatch.chdir(tmp_path / "my robot")
+    rollouts = from_lerobot(".", tmp_path / "data", cameras=["top"])
+    assert (rollouts.environment, rollouts.info["recording"]["source"]) == ("lerobot/my-robot", "my robot")
+    assert [factor.name for factor in rollouts.factor_table] == ["hip", "knee", "toe"]
+    assert rollouts.info["recording"]["tasks"] == {"1": "place"}
+    again = to_lerobot(rollouts, tmp_path / "again")
+    assert dict(pd.read_parquet(again / "meta/tasks.parquet")["task_index"]) == {"place": 0}
+
+
+def test_tasks_that_are_not_told(tmp_path, monkeypatch):
+    foreign(tmp_path / "robot", image=True)
+    with_tasks(tmp_path / "robot", [0, 3] * 13)
+    with pytest.raises(DataError, match=r"tasks\.parquet has no sentence for task 3"):
+        from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+    monkeypatch.setattr(lerobot_tasks, "MAX_TASKS", 2)
+    with pytest.raises(DataError, match="claims 3 tasks"):
+        from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+    (tmp_path / "robot/meta/tasks.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="damaged"):
+        from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+    (tmp_path / "robot/meta/tasks.parquet").unlink()
+    with pytest.raises(DataError, match=r"tasks\.parquet is missing"):
+        from_lerobot(tmp_path / "robot", tmp_path / "data", cameras=["top"])
+
+
 # Sets of others
 
 
@@ -406,6 +527,13 @@ def copy(written, tmp_path):
     return shutil.copytree(written["lossless"], tmp_path / "copy")
 
 
+def edit_feature(folder, name, **changes):
+    file = folder / "meta/info.json"
+    info = json.loads(file.read_text())
+    info["features"][name] = info["features"].get(name, {}) | changes
+    file.write_text(json.dumps(info))
+
+
 def edit_info(folder, **changes):
     file = folder / "meta/info.json"
     info = json.loads(file.read_text()) | changes
@@ -483,9 +611,6 @@ def rewrite(file, **columns):
         at = table.schema.get_field_index(name)
         table = table.remove_column(at) if values is None else table.set_column(at, name, values)
     parquet.write_table(table, file)
-
-
-DATA, EPISODES = Path("data/chunk-000/file-000.parquet"), Path("meta/episodes/chunk-000/file-000.parquet")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from minari.data_collector import EpisodeBuffer
 from sets import assert_same, damage, recorded, replace_entry
 
 import srl_bench as srl
+from srl_bench import cli, convert
 from srl_bench.convert.minari import from_minari, to_minari
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.seeding import derive_seed
@@ -214,6 +215,63 @@ def test_another_seed_splits_otherwise(tmp_path, minari_home):
     assert found.info["split"] != rollouts.info["split"]
 
 
+# On the command line
+
+
+@pytest.fixture
+def imported(monkeypatch, tmp_path):
+    """Import a data set as `srl-bench import` does; raise what it says if it fails."""
+
+    def call(format, source, *options):
+        out = tmp_path / f"imported{len(list(tmp_path.glob('imported*')))}"
+        monkeypatch.setattr(sys, "argv", ["srl-bench", "import", format, str(source), str(out), *options])
+        cli.main()
+        return srl.open_rollouts(out)
+
+    return call
+
+
+def test_the_command_takes_what_the_function_takes(tmp_path, minari_home, imported):
+    """Oracle: the function."""
+    box = gymnasium.spaces.Box(0, 255, (40, 48, 3), np.uint8)
+    joints = gymnasium.spaces.Box(-1, 1, (3,), np.float64)
+    space = gymnasium.spaces.Dict({"far": box, "joints": joints, "near": box})
+    buffers = foreign("arm/push-v0", observation=space, infos=False, action=unbounded(2))
+    with pytest.raises(SystemExit, match=r"no 'state'.*joints.*--state NAME.*--state None"):
+        imported("minari", "arm/push-v0", "--image-size", "32")
+    options = ["--state", "joints", "--views", "near", "far", "--image-size", "32", "--seed", "3"]
+    with pytest.raises(SystemExit, match="--action-low and --action-high"):
+        imported("minari", "arm/push-v0", *options)
+    limits = ["--action-low", "-6", "-8.5", "--action-high", "6", "8.5"]
+    found = imported("minari", "arm/push-v0", *options, *limits)
+    wanted = {"state": "joints", "observations": ["near", "far"], "image_size": 32, "seed": 3}
+    assert_same(found, from_minari("arm/push-v0", tmp_path / "data", action_bounds=([-6, -8.5], [6, 8.5]), **wanted))
+    np.testing.assert_array_equal(found.factors, np.concatenate([b.observations["joints"] for b in buffers]))
+    np.testing.assert_allclose(found.actions[:6], buffers[0].actions / [6, 8.5], atol=1e-6)
+    assert found.info["views"] == ["near", "far"]
+    assert (found.environment, found.info["recording"]["source"]) == ("minari/arm-push-v0", "arm/push-v0")
+    assert_same(imported("minari", minari_home / "arm/push-v0", *options, *limits), found)
+    bare = imported("minari", "arm/push-v0", "--state", "None", "--views", "far", *limits)
+    assert (bare.factors.shape, bare.observations.shape) == ((35, 0), (35, 40, 48, 3))
+
+
+def unbounded(count):
+    return gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "message"),
+    [
+        ("minari", ["--n-actions", "3"], "--n-actions is for lerobot and srl_zoo"),
+        ("srl_zoo", ["--views", "top"], "--views is for minari and lerobot"),
+        ("lerobot", ["--action-low", "-1", "-1", "--action-high", "1"], "--action-low has 2 numbers, but"),
+    ],
+)
+def test_options_of_other_formats_are_refused(imported, tmp_path, format, options, message):
+    with pytest.raises(SystemExit, match=message):
+        imported(format, tmp_path, *options)
+
+
 # Refusals
 
 
@@ -256,6 +314,25 @@ def test_the_formats_are_imported_when_they_are_used():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "srl_bench.convert.video" in out
     assert {"minari", "pyarrow", "av", "h5py", "PIL", "pandas", "torch"} & set(out) == set()
+
+
+def test_the_functions_are_in_the_package_and_imported_when_they_are_used():
+    code = (
+        "import sys\n"
+        "import srl_bench.convert\n"
+        "before = set(sys.modules)\n"
+        "from srl_bench.convert import from_lerobot, from_minari, from_srl_zoo, to_lerobot, to_minari, to_srl_zoo\n"
+        "print(*before, '|', *sys.modules, '|', from_lerobot.__module__, to_srl_zoo.__module__)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, after, homes = (part.split() for part in out.split("|"))
+    assert [name for name in before if name.startswith("srl_bench.convert.")] == []
+    assert {"minari", "pyarrow", "av", "h5py", "PIL", "pandas", "torch"} & set(after) == set()
+    assert homes == ["srl_bench.convert.lerobot", "srl_bench.convert.srl_zoo"]
+    assert convert.to_minari is to_minari
+    assert set(dir(convert)) == {f"{way}_{name}" for way in ("from", "to") for name in ("lerobot", "minari", "srl_zoo")}
+    with pytest.raises(AttributeError, match="to_rlds"):
+        convert.to_rlds  # noqa: B018
 
 
 # Damage
