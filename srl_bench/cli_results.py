@@ -144,14 +144,16 @@ def publish(run: Positional[Path], out: Path | None = None, plugin: Plugins = ()
         out: where to write (default: results/<suite>).
         plugin: Python files or modules with plug-ins.
     """
+    from srl_bench.files import write_json
     from srl_bench.report.html import write_report
     from srl_bench.report.terminal import publish as publish_suite
+    from srl_bench.runs import origins
 
     load_plugins(plugin)
     out = out or Path("results") / run.name
     publish_suite(run, out)
     write_report(run, out / "report.html")
-    (out / "provenance.json").write_text((run / "suite.json").read_text())
+    write_json(out / "provenance.json", origins(run))
 
 
 def push(

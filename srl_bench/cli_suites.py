@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from srl_bench.cli_data import Plugins, load_plugins, settings
-from srl_bench.config import load_suite
+from srl_bench.config import as_suite, load_suite
 from srl_bench.errors import ConfigError
+from srl_bench.files import suite_cells, suite_index
 
 if TYPE_CHECKING:
     from srl_bench.config import Suite
 
+Launcher = Literal["local", "dask"]
 Resources = Annotated[tuple[str, ...], arg(metavar="STAGE.NAME=AMOUNT")]
 
 
@@ -27,7 +29,7 @@ def run(
     root: Path = Path("runs"),
     method: tuple[str, ...] = (),
     against: str = "zoo",
-    launcher: Literal["local", "dask"] = "local",
+    launcher: Launcher = "local",
     address: str | None = None,
     resources: Resources = (),
     plugin: Plugins = (),
@@ -51,10 +53,9 @@ def run(
         resources: what a stage (pretrain, score, rl) takes of a Dask worker's resources.
         plugin: Python files or modules with plug-ins.
     """
-    if (launcher == "dask") != (address is not None):
-        raise ConfigError("--launcher dask and --address go together.")
-    if launcher == "dask" and jobs > 1:
-        raise ConfigError("--jobs is for this machine; on Dask, every worker runs one cell at a time.")
+    _check_launcher(launcher, address, jobs)
+    if against != "zoo" and not method:
+        raise ConfigError(f"--against {against} says whom to compare --method with; give your method, too.")
     load_plugins(plugin)
     chosen = load_suite(suite)
     if method:
@@ -65,19 +66,53 @@ def run(
     _run(chosen, root, plugin, jobs=jobs, address=address, resources=settings(resources))
 
 
-def retry(suite: Positional[str], jobs: int = 1, root: Path = Path("runs"), plugin: Plugins = ()) -> None:
-    """Run the failed cells of a suite again, and nothing else.
+def retry(
+    suite: Positional[str],
+    jobs: int = 1,
+    root: Path = Path("runs"),
+    launcher: Launcher = "local",
+    address: str | None = None,
+    resources: Resources = (),
+    plugin: Plugins = (),
+) -> None:
+    """Run the failed cells of a suite again, and nothing else, with the methods and plug-ins of its last run.
 
     Example: srl-bench retry quick --jobs 2
 
     Args:
-        suite: a built-in suite, or a YAML file.
-        jobs: cells that run at once, one thread each.
+        suite: its name, or the YAML file that it was read from.
+        jobs: cells that run at once on this machine, one thread each.
         root: where its results are: ROOT/<suite>.
-        plugin: Python files or modules with plug-ins.
+        launcher: local, processes on this machine; or dask, the workers of a Dask scheduler.
+        address: of the Dask scheduler.
+        resources: what a stage (pretrain, score, rl) takes of a Dask worker's resources.
+        plugin: Python files or modules with plug-ins (default: those of the last run).
     """
-    load_plugins(plugin)
-    _run(load_suite(suite), root, plugin, jobs=jobs, only_failed=True)
+    _check_launcher(launcher, address, jobs)
+    folder = root / suite
+    if not (folder / "suite.json").is_file():
+        folder = root / load_suite(suite).name
+    index = suite_index(folder)
+    plugins = plugin or tuple(index.get("plugins", ()))
+    load_plugins(plugins)
+    # the folder may have been renamed
+    chosen = replace(as_suite(index.get("suite"), f"{folder / 'suite.json'}: suite"), name=folder.name)
+    _run(
+        chosen,
+        folder.parent,
+        plugins,
+        jobs=jobs,
+        address=address,
+        resources=settings(resources),
+        only_failed=True,
+    )
+
+
+def _check_launcher(launcher: Launcher, address: str | None, jobs: int) -> None:
+    if (launcher == "dask") != (address is not None):
+        raise ConfigError("--launcher dask and --address go together.")
+    if launcher == "dask" and jobs > 1:
+        raise ConfigError("--jobs is for this machine; on Dask, every worker runs one cell at a time.")
 
 
 def _run(
@@ -95,7 +130,6 @@ def _run(
     from srl_bench.launch import count_workers
     from srl_bench.report.live import SuiteDisplay
     from srl_bench.report.terminal import publish
-    from srl_bench.results import suite_cells
 
     folder = root / suite.name
     at_once = jobs if address is None else max(1, count_workers(address))
@@ -167,11 +201,12 @@ def plan(suite: Positional[str] = "quick", jobs: int = 1, root: Path = Path("run
     """
     from rich.table import Table
 
-    from srl_bench.benchmark import cells_of, check_names
+    from srl_bench.benchmark import cells_of, check_jobs, check_names
     from srl_bench.report.live import duration
     from srl_bench.report.terminal import print_table
     from srl_bench.status import plan as plan_of
 
+    check_jobs(jobs)
     load_plugins(plugin)
     chosen = load_suite(suite)
     check_names(chosen)

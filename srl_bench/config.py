@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from srl_bench.errors import ConfigError, UnknownNameError
+from srl_bench.files import read_yaml
 
 T = TypeVar("T")
 SUITES = Path(__file__).parent / "suites"
@@ -32,6 +37,28 @@ def check_choices(config: Any) -> None:
         accepted: Sequence[Any] = get_args(hint)
         if getattr(hint, "__origin__", None) is Literal and getattr(config, name) not in accepted:
             raise ConfigError(f"{name} must be one of {', '.join(accepted)}, not {getattr(config, name)!r}.")
+
+
+def check_finite(config: Any) -> None:
+    """Raise `ConfigError` for a number that is not finite, in a field or in what it holds."""
+    for name, value in vars(config).items():
+        for number in _floats(value):
+            if not math.isfinite(number):
+                raise ConfigError(f"{name} must hold finite numbers only, not {number}.")
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _floats(part)
+
+
+def check_device(name: str) -> None:
+    """Raise `ConfigError` unless a device may be called so; whether it is there, only the worker knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}.")
 
 
 @dataclass(frozen=True)
@@ -62,6 +89,7 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_finite(self)
         check_positive(self, "frames", "max_steps")
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
@@ -110,6 +138,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_finite(self)
+        check_device(self.device)
         check_positive(self, "latent_dim", "steps", "batch_size", "validate_every", "threads", "frame_stack")
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be positive, not {self.learning_rate}.")
@@ -158,8 +188,10 @@ class RLConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_finite(self)
+        check_device(self.device)
         check_positive(self, "steps", "n_envs", "eval_every", "eval_episodes", "threads", "frame_stack")
-        if not self.curiosity >= 0:
+        if self.curiosity < 0:
             raise ConfigError(f"curiosity must not be negative, but is {self.curiosity}.")
 
 
@@ -185,19 +217,30 @@ class Suite:
     """Arguments of agents' environments beside those of their recordings, by id, such as {reward_type: shaped}."""
 
     def __post_init__(self) -> None:
-        for name in ("environments", "methods", "seeds"):
-            if not getattr(self, name):
-                raise ConfigError(f"suite {self.name!r} lists no {name}; give at least one.")
+        # a backslash separates folders on Windows
+        if self.name.lower() in ("", "data") or self.name.startswith(".") or set(self.name) & set("/\\\0"):
+            raise ConfigError(
+                f"suite name {self.name!r} must be a plain folder name, which is not empty and does not begin with a "
+                "dot; data is where recordings are."
+            )
+        check_finite(self)
+        environments = [config.environment for config in self.environments]
+        for kind, listed in (("environments", environments), ("methods", self.methods), ("seeds", self.seeds)):
+            if not listed:
+                raise ConfigError(f"suite {self.name!r} lists no {kind}; give at least one.")
+            repeated = ", ".join(str(value) for value, times in Counter(listed).items() if times > 1)
+            if repeated:
+                raise ConfigError(
+                    f"suite {self.name!r} repeats {repeated} among its {kind}; each may stand there once, because "
+                    "means and intervals are over different cells."
+                )
         if self.tasks and self.rl is None:
             raise ConfigError(f"suite {self.name!r} has tasks of agents, but no rl.")
         for name in self.tasks:
-            known = [config.environment for config in self.environments]
-            if name not in known:
-                raise UnknownNameError(f"environment in the tasks of suite {self.name!r}", name, known)
+            if name not in environments:
+                raise UnknownNameError(f"environment in the tasks of suite {self.name!r}", name, environments)
             if not isinstance(self.tasks[name], dict):
                 raise ConfigError(f"the task of {name} must be arguments by name, not {self.tasks[name]!r}.")
-        if self.name != Path(self.name).name or self.name.startswith("."):
-            raise ConfigError(f"suite name {self.name!r} must be a plain folder name.")
 
 
 def load_suite(name: str) -> Suite:
@@ -207,29 +250,34 @@ def load_suite(name: str) -> Suite:
         UnknownNameError: there is no such suite, or a key in it is not known.
         ConfigError: the file is not valid.
     """
-    import yaml
-    from pydantic import TypeAdapter, ValidationError
-
     path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
     if not path.is_file():
         raise UnknownNameError("suite", name, [file.stem for file in SUITES.glob("*.yaml")])
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}.") from error
-    check_keys(Suite, content, str(path))
+    return as_suite(read_yaml(path), str(path))
+
+
+def as_suite(content: Any, where: str) -> Suite:
+    """Make a suite of what a YAML or JSON file holds.
+
+    Raises:
+        UnknownNameError: a key is not known.
+        ConfigError: it is not a valid suite; `where` is what the message calls the file.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    check_keys(Suite, content, where)
     try:
         return TypeAdapter(Suite).validate_python(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigError(f"{path} is not a valid suite: {faults}.") from error
+        raise ConfigError(f"{where} is not a valid suite: {faults}.") from error
 
 
 def check_keys(cls: type[Any], content: Any, where: str) -> None:
     """Raise an error that names the nearest known key for every key of `content` that `cls` has no field for."""
     hints = get_type_hints(cls)
     if not isinstance(content, dict):
-        raise ConfigError(f"{where} must hold keys and values ({', '.join(hints)}), not {content!r}.")
+        raise ConfigError(f"{where} must hold keys and values ({', '.join(hints)}), not {reprlib.repr(content)}.")
     for key, value in content.items():
         if key not in hints:
             raise UnknownNameError(f"key in {where}", str(key), hints)

@@ -16,9 +16,9 @@ LIBRARIES = ("gymnasium", "numpy", "pybullet", "scikit-learn", "stable-baselines
 # Code that only presents results, carries data elsewhere, or only starts the rest, does not change them.
 PRESENTATION = {
     "report", "convert", "cli.py", "cli_agents.py", "cli_data.py", "cli_results.py", "cli_suites.py", "archive.py",
-    "compare.py", "correlate.py", "curves.py", "hub.py", "intervene.py", "launch.py", "play.py", "progress.py",
-    "push.py", "rank_correlation.py", "results.py", "runs.py", "space.py", "statistics.py", "status.py", "tracking.py",
-    "trials.py", "tune.py",
+    "compare.py", "correlate.py", "curves.py", "files.py", "hub.py", "intervene.py", "launch.py", "notes.py", "play.py",
+    "progress.py", "push.py", "rank_correlation.py", "results.py", "runs.py", "space.py", "statistics.py", "status.py",
+    "tracking.py", "trials.py", "tune.py",
 }  # fmt: skip
 
 
@@ -76,3 +76,36 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return on what this process computes: processor, cores, memory in GiB, device, and the GPU if that is one."""
+    gpu = None
+    if device.startswith("cuda"):
+        import torch
+
+        gpu = torch.cuda.get_device_name(device)
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "device": device,
+        "gpu": gpu,
+    }
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    except (AttributeError, ValueError, OSError):
+        return None  # not told on Windows

@@ -13,6 +13,7 @@ from scipy import stats
 
 from srl_bench.curves import agents_table
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.files import read_json, suite_cells, write_json
 from srl_bench.registry import METRICS
 from srl_bench.statistics import MIN_SEEDS
 
@@ -41,20 +42,6 @@ ASIDE = (FAILED, "cost", "agent")
 COLUMNS = ["environment", "method", "seed", "track", "metric", "step", "value", "ceiling", "floor", "noise"]
 
 
-def suite_cells(run: str | Path) -> list[Path]:
-    """Return the folders of the cells that the last run of a suite consists of, whether finished or not.
-
-    Cells of earlier configurations or code versions may lie beside them.
-
-    Raises:
-        DataError: the folder is not one of a suite.
-    """
-    index = Path(run) / "suite.json"
-    if not index.is_file():
-        raise DataError(f"{run} holds no suite.json; run `srl-bench run` first, or give the folder of a suite.")
-    return [Path(run) / name for name in json.loads(index.read_text())["cells"]]
-
-
 def load_results(run: str | Path) -> pd.DataFrame:
     """Read what is finished of the last run of a suite.
 
@@ -69,9 +56,9 @@ def load_results(run: str | Path) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for cell in suite_cells(run):
-        if not (cell / "cell.json").exists():
+        about = read_json(cell / "cell.json")
+        if not about:
             continue
-        about = json.loads((cell / "cell.json").read_text())
         head = {"environment": about["environment"], "method": about["method"], "seed": about["seed"]}
         scores = cell / "scores.json"
         if scores.exists():
@@ -119,36 +106,6 @@ def _cost(cell: Path) -> dict[str, float]:
     return cost
 
 
-def notes(run: str | Path) -> list[str]:
-    """Return what a reader of the table should know: tasks, failed cells, undefined values and their reasons."""
-    found: dict[str, list[str]] = {}
-    for cell in suite_cells(run):
-        if not (cell / "cell.json").exists():
-            continue
-        method = json.loads((cell / "cell.json").read_text())["method"]
-        remarks: set[str] = set()
-        if (cell / "error.txt").exists():
-            remarks.add(f"failed: {(cell / 'error.txt').read_text().strip().splitlines()[-1]}")
-        if (cell / "scores.json").exists():
-            for metric, record in json.loads((cell / "scores.json").read_text()).items():
-                remarks |= set(record["warnings"])
-                if record["skipped"]:
-                    remarks.add(f"{metric.split('.')[0]} leaves out constant factors: {', '.join(record['skipped'])}")
-        for remark in remarks:
-            found.setdefault(remark, []).append(method)
-    total = len(suite_cells(run))
-    suite = json.loads((Path(run) / "suite.json").read_text()).get("suite", {})
-    tasks = [
-        f"the task of agents in {name}, beside the recording's: {', '.join(f'{key}={task[key]}' for key in task)}"
-        for name, task in suite.get("tasks", {}).items()
-        if task
-    ]
-    return tasks + [
-        remark if len(methods) > total / 2 else f"{', '.join(sorted(set(methods)))}: {remark}"
-        for remark, methods in sorted(found.items())
-    ]
-
-
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
@@ -167,11 +124,9 @@ def save_scores(records: dict[str, dict[str, Any]], folder: Path) -> None:
         return [plain(item) for item in value] if isinstance(value, list) else value
 
     timing = {name: record.get("seconds") for name, record in records.items()}
-    (folder / "timing.json").write_text(json.dumps(timing, indent=1))
+    write_json(folder / "timing.json", timing)
     scores = {name: {key: value for key, value in row.items() if key != "seconds"} for name, row in records.items()}
-    temporary = folder / "scores.tmp"
-    temporary.write_text(json.dumps(plain(scores), indent=1, allow_nan=False))
-    temporary.rename(folder / "scores.json")
+    write_json(folder / "scores.json", plain(scores))
 
 
 def summary(results: pd.DataFrame, environment: str) -> pd.DataFrame:
@@ -261,6 +216,19 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     return pd.DataFrame({"method": list(wide.index), **columns})
 
 
+def over_seeds(results: pd.DataFrame, environment: str) -> str:
+    """Return over which seeds the means of an environment's table are, and which methods have other ones."""
+    ended = results[(results["environment"] == environment) & ~results["track"].isin(ASIDE)]
+    seeds = {str(method): sorted(set(of_method["seed"])) for method, of_method in ended.groupby("method", sort=False)}
+
+    def listed(found: Sequence[int]) -> str:
+        return f"{len(found)} seed{'' if len(found) == 1 else 's'}: {', '.join(map(str, found))}"
+
+    most = max(seeds.values(), key=len, default=[])
+    others = [f"{method} over {listed(found)}" for method, found in seeds.items() if found != most]
+    return "; ".join([f"means over {listed(most)}" if most else "no cell is finished", *others])
+
+
 def costs(results: pd.DataFrame, environment: str) -> pd.DataFrame:
     """Return one row per method: parameters of the encoder, images per second and seconds of training, means."""
     chosen = results[(results["environment"] == environment) & (results["track"] == "cost")]
@@ -284,18 +252,19 @@ def write_tables(results: pd.DataFrame, folder: Path, remarks: Sequence[str] = (
         f"### {name}: {metric}\n\n{per_factor(results, name, metric).round(3).to_markdown()}"
         for name in environments
         for metric in ("ridge_r2", "mlp_r2", "gtc")
-        if results["metric"].str.startswith(f"{metric}.").any()
+        if results.loc[results["environment"] == name, "metric"].str.startswith(f"{metric}.").any()
     ]
     (folder / "factors.md").write_text("\n\n".join(by_factor) + "\n")
     cost = [
         f"### {name}\n\n{costs(results, name).to_markdown(floatfmt='.0f', missingval='–')}" for name in environments
     ]
     (folder / "cost.md").write_text("\n\n".join(cost) + "\n")
-    if results["track"].eq("rl").any():
+    trained = results.loc[results["track"] == "rl", "environment"].unique()
+    if len(trained):
         forms = ("", ".1f", ".2f", ".1f", ".1f", ".1f", ".0f", ".2f", ".0f")
         tables = [
             f"### {name}\n\n{agents_table(results, name).to_markdown(floatfmt=forms, missingval='–')}"
-            for name in environments
+            for name in trained
         ]
         (folder / "agents.md").write_text("\n\n".join([*tables, AGENTS_NOTE]) + "\n")
     (folder / "table.tex").write_text("\n\n".join(render(results, name, "tex") for name in environments) + "\n")
@@ -305,7 +274,8 @@ def render(results: pd.DataFrame, environment: str, form: str) -> str:
     """Return the summary of one environment as "md", "tex" (booktabs) or "csv"."""
     text = formatted(results, environment)
     if form == "md":
-        return f"### {environment}\n\n" + text.to_markdown(index=False, disable_numparse=True)
+        table = text.to_markdown(index=False, disable_numparse=True)
+        return f"### {environment}\n\n{table}\n\n{over_seeds(results, environment)}"
     if form == "tex":
         escaped = text.rename(columns=lambda name: name.replace("R²", "$R^2$")).map(
             lambda value: value.replace("±", r"$\pm$").replace("–", "--").replace("_", r"\_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from srl_bench.benchmark import STAGES, Cell
+from srl_bench.cells import STAGES, Cell
 from srl_bench.config import RAW_PIXELS
-from srl_bench.results import suite_cells
+from srl_bench.files import failure, read_json, suite_cells
 
 OUTCOMES = {"pretrain": "encoder/config.json", "score": "scores.json", "rl": "rl/evaluations.csv"}
 
@@ -65,13 +64,11 @@ def cell_states(run: str | Path) -> list[CellState]:
 
 
 def _cell_state(path: Path) -> CellState:
-    about, seconds = (
-        json.loads((path / name).read_text()) if (path / name).exists() else {} for name in ("cell.json", "stages.json")
-    )
+    about, seconds = (read_json(path / name) for name in ("cell.json", "stages.json"))
     state = _state(path)
     own = _stages(about["method"], about.get("rl")) if about else STAGES[:1]
     stage = "" if state == "done" else next((name for name in own if not (path / OUTCOMES[name]).exists()), "")
-    error = (path / "error.txt").read_text() if state == "failed" else ""
+    error = failure(path) if state == "failed" else ""
     return CellState(path, about, state, stage, error, seconds)
 
 
@@ -113,11 +110,9 @@ def measured_costs(root: str | Path) -> pd.DataFrame:
     """
     rows = []
     for file in Path(root).glob("*/*/stages.json"):
-        if not (file.parent / "cell.json").exists():
-            continue
-        about = json.loads((file.parent / "cell.json").read_text())
-        for stage, seconds in json.loads(file.read_text()).items():
-            if (file.parent / OUTCOMES[stage]).exists():
+        about = read_json(file.parent / "cell.json")
+        for stage, seconds in read_json(file).items():
+            if about and (file.parent / OUTCOMES[stage]).exists():
                 unit = _units(stage, about["train"], about["rl"])
                 rows.append([about["environment"], about["method"], stage, seconds / unit])
     return pd.DataFrame(rows, columns=["environment", "method", "stage", "seconds"])

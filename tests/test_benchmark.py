@@ -7,14 +7,19 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import srl_bench as srl
-from srl_bench.benchmark import Cell, check_names, run_cell
+from srl_bench import cells
+from srl_bench.benchmark import check_names
+from srl_bench.cells import Cell, run_cell
 from srl_bench.config import SUITES, RecordConfig, RLConfig, Suite, TrainConfig, load_suite
+from srl_bench.device import resolve_device
 from srl_bench.errors import ConfigError, SrlBenchError, UnknownNameError
-from srl_bench.provenance import _source_digest, code_version
-from srl_bench.results import load_results, notes
+from srl_bench.notes import notes
+from srl_bench.provenance import _source_digest, code_version, machine
+from srl_bench.results import load_results
 
 RECORDING = RecordConfig(frames=1200, max_steps=40, environment_kwargs={"image_size": 48})
 SUITE = Suite(
@@ -41,14 +46,15 @@ def scores(root):
 
 
 def test_every_stage_of_every_cell_is_stored(finished):
-    cells = sorted(path.parent for path in (finished / "tiny").glob("*/cell.json"))
-    assert len(cells) == 3
-    for cell in cells:
+    folders = sorted(path.parent for path in (finished / "tiny").glob("*/cell.json"))
+    assert len(folders) == 3
+    for cell in folders:
         for name in ("encoder/config.json", "encoder/model.safetensors", "scores.json", "rl/evaluations.csv", "done"):
             assert (cell / name).exists(), name
         about = json.loads((cell / "cell.json").read_text())
         assert about["train"]["steps"] == 6
         assert about["versions"]["torch"]
+        assert about["machines"] == dict.fromkeys(("pretrain", "score", "rl"), machine("cpu"))
     results = load_results(finished / "tiny")
     assert set(results["track"]) == {"score", "rl", "agent", "cost"}
     truth = results[(results["method"] == "ground_truth") & (results["metric"] == "ridge_r2")]
@@ -223,6 +229,10 @@ def test_built_in_suites_are_valid(name):
     check_names(suite)
 
 
+# Each line is ten times as long as the one before, written out.
+BOMB = "x0: &x0 [a]\n" + "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]\n" for i in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "error", "named"),
     [
@@ -236,13 +246,48 @@ def test_built_in_suites_are_valid(name):
         ("name: [", ConfigError, "YAML"),
         ("- a", ConfigError, "keys"),
         ("name: !!python/object/apply:os.system [ls]", ConfigError, "YAML"),
+        ("name: 2020-13-45", ConfigError, "YAML"),
+        ("[" * 3000, ConfigError, "nested too deeply"),
+        ("name: x\nmethods: " + "[" * 3000 + "]" * 3000, ConfigError, "nested too deeply"),
+        (f"{BOMB}name: *x9", ConfigError, "more than 100,000 values"),
+        (f"{BOMB}methods: [a]\nenvironments: [{{environment_kwargs: {{a: *x9}}}}]", ConfigError, "100,000 values"),
+        ("- &x [*x]", ConfigError, "100,000 values"),
+        (f"- {'a' * 1000}", ConfigError, r"keys and values .*, not \['a+\.\.\.a+'\]\.$"),
+        ("name: ''\nenvironments: [{}]\nmethods: [a]", ConfigError, "folder name"),
+        ("name: data\nenvironments: [{}]\nmethods: [a]", ConfigError, "data is where recordings are"),
+        ('name: "a\\\\b"\nenvironments: [{}]\nmethods: [a]', ConfigError, "folder name"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\nseeds: [0, 1, 0]", ConfigError, "repeats 0 among its seeds"),
+        ("name: x\nenvironments: [{}]\nmethods: [a, b, a]", ConfigError, "repeats a among its methods"),
+        ("name: x\nenvironments: [{}, {seed: 9}]\nmethods: [a]", ConfigError, "MobileRobot-v0 among its environments"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {device: gpu}", ConfigError, "cpu, cuda or cuda:N"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {device: gpu}", ConfigError, "cpu, cuda or cuda:N"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {learning_rate: .nan}", ConfigError, "learning_rate .*nan"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {curiosity: .inf}", ConfigError, "curiosity .*inf"),
+        (
+            "name: x\nenvironments: [{}]\nmethods: [a]\nrl: {hyperparameters: {a: [1, .nan]}}",
+            ConfigError,
+            "hyperparameters must hold finite numbers",
+        ),
     ],
+    ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
 def test_bad_suite_files(text, error, named, tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(text)
     with pytest.raises(error, match=named):
         load_suite(str(path))
+
+
+def test_aliases_are_fine_within_reason(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: x\nmethods: [a]\nenvironments:\n"
+        "  - {environment: a, environment_kwargs: &small {image_size: 48}}\n"
+        "  - {environment: b, environment_kwargs: *small}\n"
+        "  - {environment: c, environment_kwargs: {<<: *small, distractors: 1}}\n"
+    )
+    kwargs = [config.environment_kwargs for config in load_suite(str(path)).environments]
+    assert kwargs == [{"image_size": 48}, {"image_size": 48}, {"image_size": 48, "distractors": 1}]
 
 
 def test_unknown_suite_names_the_known_ones():
@@ -256,6 +301,36 @@ def test_the_cell_hash_depends_on_all_that_determines_the_outcome_and_on_nothing
     changes = ({"seed": 1}, {"data_hash": "x"}, {"code": "x"}, {"plugin_hash": "x"}, {"train": TrainConfig(steps=7)})
     names = {replace(cell, **change).folder_name for change in (*changes, {"task": {"reward_type": "shaped"}})}
     assert len(names | {cell.folder_name}) == 7
+
+
+def test_where_a_stage_ran_is_kept_when_another_machine_goes_on(finished, tmp_path, monkeypatch):
+    """The hash, and with it the folder, is the same: a cell is what is computed, not where."""
+    suite = replace(SUITE, name="moved", methods=("inverse",), rl=None, train=replace(SUITE.train, device="cuda"))
+    monkeypatch.setattr("srl_bench.trainer.resolve_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr(cells, "resolve_device", lambda name: torch.device(name))
+    monkeypatch.setattr(cells, "machine", lambda device: {"cpu": "fast", "device": device})
+    (path,) = srl.run(suite, root=finished)
+    before = json.loads((path / "cell.json").read_text())
+    for name in ("done", "scores.json"):
+        (path / name).unlink()
+    monkeypatch.setattr(cells, "resolve_device", resolve_device)
+    monkeypatch.setattr(cells, "machine", lambda device: {"cpu": "slow", "device": device})
+    assert srl.run(suite, root=finished) == [path]
+    assert not (path / "error.txt").exists()
+    assert before["machines"]["score"] == {"cpu": "fast", "device": "cpu"}
+    assert json.loads((path / "cell.json").read_text())["machines"] == {
+        "pretrain": {"cpu": "fast", "device": "cuda"},
+        "score": {"cpu": "slow", "device": "cpu"},
+    }
+
+
+def test_a_machine_tells_what_it_is():
+    about = machine("cpu")
+    assert set(about) == {"cpu", "cores", "memory_gib", "device", "gpu"}
+    assert about["cpu"]
+    assert about["cores"] == os.cpu_count()
+    assert about["gpu"] is None
+    assert 0 < about["memory_gib"] < 100_000
 
 
 def test_missing_data_is_an_error_of_the_cell(tmp_path):

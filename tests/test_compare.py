@@ -12,9 +12,12 @@ import stored_suites
 from srl_bench import cli
 from srl_bench.compare import Pair, caveats, choose_metrics, choose_pairs, differences, directions, pair_up
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.files import write_json
+from srl_bench.notes import notes
+from srl_bench.provenance import code_version
 from srl_bench.report.comparison import explanation, forest, formatted, labels
 from srl_bench.results import COLUMNS, write_tables
-from srl_bench.runs import Run, _conditions, disagreements, find_run, open_run
+from srl_bench.runs import Run, _conditions, disagreements, find_run, open_run, origins
 
 WORLD = "tests/Blobs-v0"
 BETTER = {"ridge_r2": "higher", "knn_mse": "lower", "twonn": "neither", "return": "higher"}
@@ -247,7 +250,7 @@ def rewrite(file, **changes):
 
 def publish(stored, out):
     write_tables(open_run(stored).results, out)
-    shutil.copy(stored / "suite.json", out / "provenance.json")
+    write_json(out / "provenance.json", origins(stored))
     return out
 
 
@@ -289,27 +292,68 @@ def test_a_new_method_against_a_published_suite(run, stored, tmp_path):
 
 def test_what_else_differs_is_said(run, stored, tmp_path):
     other = shutil.copytree(stored, tmp_path / "other")
-    rewrite(other / "suite.json", code_version="abc")
     for cell in other.glob("*/cell.json"):
-        rewrite(cell, data_hash="0123456789abcdef")
+        rewrite(cell, data_hash="0123456789abcdef", code_version="abc")
     assert "warning: A and B also differ in code:" in run(stored, other, "--out", tmp_path)
     text = (tmp_path / "compare.md").read_text()
     assert f"* data of {WORLD}, hash: " in text
     assert "abc in B" in text
 
 
-def test_older_runs_that_do_not_name_frame_stack_had_single_frames(tmp_path):
-    for name, train in (("old", {"steps": 1}), ("new", {"steps": 1, "frame_stack": 2})):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"suite": {"train": train}}))
-    old, new = (Run(name, None, _conditions(tmp_path / f"{name}.json")) for name in ("old", "new"))
+def test_older_runs_that_do_not_name_frame_stack_had_single_frames():
+    trained = ({"steps": 1, "frame_stack": 2}, {"steps": 1})
+    new, old = (
+        Run("x", ONES, _conditions({"suite": {"train": train}, "data_hashes": {WORLD: "1"}})) for train in trained
+    )
     assert disagreements(new, old) == ["pretraining, frame_stack: 2 in A, 1 in B"]
 
 
 def test_conditions_that_differ():
-    a = Run("a", None, {"code": "1", "pretraining, steps": 10, "agent, steps": 5, "version of torch": "2"})
-    b = Run("b", None, {"code": "1", "pretraining, steps": 20, "version of torch": "2"})
+    known = {"code": "1", f"data of {WORLD}, hash": "1", "version of torch": "2"}
+    a = Run("a", ONES, known | {"pretraining, steps": 10, "agent, steps": 5})
+    b = Run("b", ONES, known | {"pretraining, steps": 20})
     assert disagreements(a, b) == ["pretraining, steps: 10 in A, 20 in B"]
-    assert "nothing is known" in disagreements(a, Run("b", None, {}))[0]
+    (line,) = disagreements(a, Run("b", ONES, {}))
+    assert "nothing is known" in line
+    assert disagreements(b, b) == []
+
+
+def test_data_whose_hash_is_not_known_may_differ():
+    """As where the one was published by a version that did not write hashes down."""
+    known, unknown = (
+        Run("x", ONES, _conditions({"suite": {"environments": [{"environment": WORLD, "frames": 9}]}, **more}))
+        for more in ({"data_hashes": {WORLD: "1"}}, {})
+    )
+    assert disagreements(known, unknown) == [f"data of {WORLD}, perhaps: data hash not known in B"]
+    assert disagreements(unknown, known) == [f"data of {WORLD}, perhaps: data hash not known in A"]
+    other = Run("x", ONES.assign(environment="Elsewhere"), unknown.conditions)
+    assert disagreements(known, other) == []
+
+
+def test_origins_are_those_of_the_cells_not_of_the_last_command(stored, tmp_path):
+    run = shutil.copytree(stored, tmp_path / "run")
+    rewrite(run / "suite.json", versions={"torch": "9"}, machine="another", code_version="another")
+    first, second, *_ = sorted(run.glob("*/cell.json"))
+    versions = json.loads(first.read_text())["versions"]
+    gpu = {"cpu": "Fast", "cores": 8, "memory_gib": 64, "device": "cuda", "gpu": "H100"}
+    rewrite(
+        first,
+        versions=versions | {"torch": "1.0"},
+        machines={"pretrain": gpu, "rl": gpu | {"device": "cpu", "gpu": None}},
+    )
+    found = origins(run)
+    assert found["code_version"] == code_version()
+    assert found["versions"]["torch"] == f"1.0, {versions['torch']}"
+    assert found["versions"]["numpy"] == versions["numpy"]
+    assert found["machines"] == sorted(["Fast, 8 cores, 64 GiB", json.loads(second.read_text())["machine"]])
+    assert found["devices"] == {"pretrain": ["cuda (H100)"], "rl": ["cpu"]}
+    assert found["data_hashes"] == {WORLD: json.loads(first.read_text())["data_hash"]}
+    assert found["suite"]["name"] == "stored"
+    told = " ".join(notes(run))
+    assert f"not all cells have the same version of torch: 1.0 in 1; {versions['torch']} in 15" in told
+    assert "not all cells have the same machine: Fast, 8 cores, 64 GiB in 1; " in told
+    assert "version of numpy" not in told
+    assert not [note for note in notes(stored) if "not all cells" in note]
 
 
 def test_published_suites_of_the_checkout_are_found_by_name(tmp_path, monkeypatch):

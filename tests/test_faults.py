@@ -8,15 +8,20 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
 import srl_bench as srl
-from srl_bench.config import load_suite
-from srl_bench.errors import SrlBenchError
+from srl_bench.benchmark import cells_of, record_all
+from srl_bench.cells import note_failure
+from srl_bench.config import RecordConfig, Suite, TrainConfig, load_suite
+from srl_bench.errors import ConfigError
+from srl_bench.notes import notes
+from srl_bench.report.html import write_report
+from srl_bench.results import load_results
+from srl_bench.status import cell_states
 
 QUICK = load_suite("quick")
 # the built-in suite with less of everything
@@ -140,13 +145,119 @@ def test_a_full_disk_fails_cells_and_a_second_run_completes_them(tmp_path):
     assert outcomes(tmp_path, suite) == outcomes(tmp_path / "whole", suite)
 
 
+SMALL = RecordConfig(frames=400, max_steps=20, environment_kwargs={"image_size": 48})
+OTHER = replace(SMALL, environment="srl_bench/MobileRobot1D-v0")
+TWO = Suite("two", (SMALL, OTHER), ("random",), train=TrainConfig(latent_dim=4), metrics=("ridge_r2",))
+
+
+def ends(suite, root, **options):
+    """Return how the cells of a suite ended, by environment and seed, and their folders."""
+    found = {}
+    paths = srl.run(
+        suite, root=root, on_done=lambda cell, error: found.update({(cell.environment, cell.seed): error}), **options
+    )
+    return found, paths
+
+
 def test_a_data_set_that_cannot_be_read_fails_its_cells(tmp_path):
-    suite = replace(REDUCED, methods=("autoencoder", "random"), metrics=("ridge_r2",), rl=None)
-    (path, _) = srl.run(suite, root=tmp_path)
-    (data,) = (tmp_path / "data").glob("*/rollouts.json")
-    cell = json.loads((path / "cell.json").read_text())
-    assert Path(cell["rollouts"]) == data.parent
-    frames = sorted(data.parent.rglob("*.npy"), key=lambda file: file.stat().st_size)[-1]
-    frames.write_bytes(frames.read_bytes()[:1000])
-    with pytest.raises(SrlBenchError, match=frames.name):
-        srl.run(replace(suite, seeds=(1,)), root=tmp_path)
+    """And no others; once it is gone or mended, its failed cells can be run again, under the hash they always had."""
+    srl.run(TWO, root=tmp_path)
+    (frames,) = (tmp_path / "data").glob("*MobileRobot-v0*/observations.npy")
+    whole = frames.read_bytes()
+    frames.write_bytes(whole[:1000])
+    suite = replace(TWO, seeds=(0, 1))
+    found, paths = ends(suite, tmp_path)
+    assert set(found) == {(SMALL.environment, 0), (SMALL.environment, 1), (OTHER.environment, 1)}
+    assert found.pop((OTHER.environment, 1)) == ""
+    assert all("observations.npy" in error for error in found.values())
+    states = cell_states(tmp_path / "two")
+    assert [(cell.environment, cell.seed, cell.state) for cell in states] == [
+        (SMALL.environment, 0, "failed"),
+        (OTHER.environment, 0, "done"),
+        (SMALL.environment, 1, "failed"),
+        (OTHER.environment, 1, "done"),
+    ]
+    assert [cell.folder for cell in states] == paths
+    assert "Traceback" in states[0].error
+    failed = load_results(tmp_path / "two").query("track == 'failed'")
+    assert set(failed["environment"]) == {SMALL.environment}
+    assert ends(suite, tmp_path, only_failed=True)[0].keys() == found.keys()
+    frames.write_bytes(whole)
+    mended, paths = ends(suite, tmp_path, only_failed=True)
+    assert mended == {(SMALL.environment, 1): ""}
+    assert all((path / "done").exists() for path in paths)
+    assert "MobileRobot-v0__random__0__" in paths[0].name
+    assert json.loads((paths[0] / "cell.json").read_text())["data_hash"]
+
+
+def test_an_environment_that_raises_fails_its_cells(tmp_path, monkeypatch):
+    """Here while it is recorded; repaired, it is recorded by the next run."""
+    plugin = tmp_path / "falling.py"
+    plugin.write_text(
+        "import os\nimport gymnasium\nfrom srl_bench.environments.mobile_robot import MobileRobot\n"
+        "class Falling(MobileRobot):\n"
+        "    def step(self, action):\n"
+        "        if os.environ.get('SENSOR_FELL_OFF'):\n"
+        "            raise RuntimeError('the sensor fell off')\n"
+        "        return super().step(action)\n"
+        "gymnasium.register('tests/Falling-v0', f'{__name__}:Falling')\n"
+    )
+    suite = replace(TWO, environments=(replace(SMALL, environment="tests/Falling-v0"), OTHER))
+    monkeypatch.setenv("SENSOR_FELL_OFF", "1")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    found, paths = ends(suite, tmp_path, plugins=[str(plugin)])
+    assert found == {
+        ("tests/Falling-v0", 0): "RuntimeError: the sensor fell off",
+        (OTHER.environment, 0): "",
+    }
+    text = (paths[0] / "error.txt").read_text()
+    assert "falling.py" in text
+    assert text.endswith("RuntimeError: the sensor fell off\n")
+    write_report(tmp_path / "two", tmp_path / "report.html")
+    monkeypatch.delenv("SENSOR_FELL_OFF")
+    found, paths = ends(suite, tmp_path, plugins=[str(plugin)], only_failed=True)
+    assert found == {("tests/Falling-v0", 0): ""}
+    assert all((path / "done").exists() for path in paths)
+
+
+def test_a_wrong_option_of_a_recording_is_no_failed_cell(tmp_path):
+    with pytest.raises(ConfigError, match="policy"):
+        srl.run(replace(TWO, environments=(replace(SMALL, policy="rndom"),)), root=tmp_path)
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failure_that_cannot_be_written_down_is_reported(jobs, tmp_path):
+    """A file in the place of a cell's folder, because the tests may run as root, who may write anywhere."""
+    suite = replace(TWO, environments=(SMALL,), methods=("random", "ground_truth", "inverse"))
+    suite = replace(suite, train=TrainConfig(latent_dim=4, steps=3, validate_every=3))
+    (cell, *_) = cells_of(suite, tmp_path, data_hashes=record_all(suite, tmp_path, ())[0])
+    (tmp_path / "two").mkdir()
+    blocked = tmp_path / "two" / cell.folder_name
+    blocked.write_text("")
+    found = []
+    srl.run(suite, root=tmp_path, jobs=jobs, on_done=lambda cell, error: found.append((cell.method, error)))
+    errors = dict(found)
+    assert "FileExistsError" in errors.pop("random")
+    assert errors == {"ground_truth": "", "inverse": ""}
+    assert cell_states(tmp_path / "two")[0].state == "waiting"
+    assert notes(tmp_path / "two")[0].startswith("1 of 3 cells is not finished")
+    blocked.unlink()
+    assert ends(suite, tmp_path)[0] == {(SMALL.environment, 0): ""}
+
+
+def test_a_killed_cell_whose_folder_cannot_be_written_is_no_error(tmp_path):
+    cell = cells_of(TWO, tmp_path)[0]
+    note_failure(cell, tmp_path, "killed\n")
+    assert json.loads((tmp_path / cell.folder_name / "cell.json").read_text())["method"] == "random"
+    (tmp_path / "file").write_text("")
+    note_failure(cell, tmp_path / "file", "killed\n")
+
+
+def test_a_torn_list_of_seconds_does_not_stop_a_cell(tmp_path):
+    (path, _) = srl.run(TWO, root=tmp_path)
+    for name in ("done", "scores.json"):
+        (path / name).unlink()
+    (path / "stages.json").write_text("")
+    assert ends(TWO, tmp_path)[0] == {(SMALL.environment, 0): ""}
+    assert set(json.loads((path / "stages.json").read_text())) == {"score"}

@@ -1,4 +1,5 @@
 import html
+import json
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ from srl_bench.encoder import encode_rows, load_encoder
 from srl_bench.errors import ConfigError, DataError
 from srl_bench.method import as_objective, resolve
 from srl_bench.pretrain import pretrain
+from srl_bench.provenance import provenance
 from srl_bench.registry import METHODS
 from srl_bench.report.agents import duels, final_returns
 from srl_bench.report.cells import directions, first_cells
@@ -276,6 +278,20 @@ def test_few_seeds_and_no_data_are_told(tmp_path, blobs):
     assert "Probability of improvement</h4>" not in text
 
 
+def test_machines_and_versions_of_all_cells_are_told(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    first, *_ = sorted(copy.glob("*/cell.json"))
+    about = json.loads(first.read_text())
+    gpu = {"cpu": "Fast", "cores": 8, "memory_gib": 64, "device": "cuda", "gpu": "H100"}
+    about |= {"versions": about["versions"] | {"torch": "1.0"}, "machines": {"pretrain": gpu}}
+    first.write_text(json.dumps(about))
+    text = html.unescape(write_report(copy, tmp_path / "report.html").read_text())
+    assert f"<dt>Machines</dt><dd>Fast, 8 cores, 64 GiB; {provenance()['machine']}</dd>" in text
+    assert "<dt>Devices</dt><dd>pretrain: cuda (H100)</dd>" in text
+    assert f"torch 1.0, {provenance()['versions']['torch']}" in text
+    assert "not all cells have the same version of torch" in text
+
+
 def test_a_damaged_decoder_costs_its_pictures_only(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (cell,) = (cell for cell in cell_states(copy) if "autoencoder__0" in cell.folder.name)
@@ -311,14 +327,19 @@ def test_bad_destinations_are_refused_before_work(tmp_path):
         write_report(tmp_path, tmp_path / "report.html")
 
 
-def test_publishing_writes_the_report_beside_the_tables(run, tmp_path, monkeypatch):
+def test_publishing_writes_the_report_beside_the_tables(run, blobs, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr("srl_bench.report.html.write_report", lambda run, out: written.append((run, out)))
     monkeypatch.setattr("srl_bench.report.figures.write_figures", lambda *_: [])
     monkeypatch.setattr(sys, "argv", ["srl-bench", "publish", str(run), "--out", str(tmp_path)])
     cli.main()
     assert written == [(run, tmp_path / "report.html")]
-    assert (tmp_path / "table.md").exists()
+    assert "cells are not finished" not in (tmp_path / "table.md").read_text()
+    assert "1 of 17 cells is not finished" in (tmp_path / "table.md").read_text()
+    about = json.loads((tmp_path / "provenance.json").read_text())
+    assert about["data_hashes"] == {ENVIRONMENT: blobs.data_hash}
+    assert about["machines"] == [provenance()["machine"]]
+    assert about["suite"]["seeds"] == list(range(stored_suites.SEEDS))
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 
 from srl_bench.config import load_suite
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.notes import notes
 from srl_bench.report.figures import BROKEN, WHOLE, line_styles, write_figures
 from srl_bench.report.terminal import rich_table
 from srl_bench.results import (
     formatted,
     intervals,
     load_results,
-    notes,
+    over_seeds,
     per_factor,
     render,
     save_scores,
@@ -106,7 +107,7 @@ def test_scores_survive_the_round_trip_with_nan_and_infinity(tmp_path):
     assert row["value"] == 0.5
     assert row["ceiling"] == np.inf
     assert np.isnan(row["floor"])
-    assert notes(tmp_path) == ["m: mig leaves out constant factors: target_x", "m: too few episodes"]
+    assert notes(tmp_path)[1:] == ["m: mig leaves out constant factors: target_x", "m: too few episodes"]
 
 
 def cell(run, name, method, *, error=False, scored=False, trained=False):
@@ -117,7 +118,8 @@ def cell(run, name, method, *, error=False, scored=False, trained=False):
         (folder / "error.txt").write_text("Traceback\nValueError: by design\n")
     if scored:
         record = {"value": 0.5, "ceiling": 1.0, "floor": 0.1, "warnings": [], "skipped": []}
-        save_scores({"ridge_r2": record, "mig": record | {"value": float("nan")}}, folder)
+        values = {"ridge_r2": 0.5, "ridge_r2.robot_x": 0.5, "mig": float("nan")}
+        save_scores({metric: record | {"value": value} for metric, value in values.items()}, folder)
     if trained:
         (folder / "rl" / "evaluations.csv").write_text("step,return\n10,3.0\n")
     return name
@@ -154,6 +156,57 @@ def test_failed_cells_have_a_row(tmp_path):
         ["failed", "score"],
         ["failed", "rl"],
     ]
+
+
+def test_the_table_of_an_unfinished_suite_says_so(tmp_path):
+    cells = [
+        cell(tmp_path, "a", "works", scored=True),
+        cell(tmp_path, "b", "fails", error=True),
+        cell(tmp_path, "c", "runs", scored=True),
+        cell(tmp_path, "d", "runs"),
+    ]
+    (tmp_path / "a" / "done").touch()
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": [*cells, "never_started"]}))
+    assert notes(tmp_path)[0] == "3 of 5 cells are not finished: means are over the seeds that are"
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": cells[:3]}))
+    assert notes(tmp_path)[0] == "1 of 3 cells is not finished: means are over the seeds that are"
+    (tmp_path / "c" / "done").touch()
+    assert notes(tmp_path) == ["fails: failed: ValueError: by design"]
+
+
+def test_a_table_says_over_which_seeds_its_means_are(results, tmp_path):
+    environment = "srl_bench/World-v0"
+    assert over_seeds(results, environment) == "means over 5 seeds: 0, 1, 2, 3, 4; bad over 1 seed: 0"
+    assert over_seeds(results[results["seed"] == 3], environment) == "means over 1 seed: 3"
+    elsewhere = results[results["seed"] < 2].assign(environment="Elsewhere")
+    write_tables(pd.concat([results, elsewhere]), tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "means over 2 seeds: 0, 1; bad over 1 seed: 0" in text
+    assert over_seeds(results, environment) in text
+    assert "0, 1, 2, 3, 4" in str(rich_table(results, environment).title)
+
+
+def test_an_environment_whose_cells_all_failed_has_a_table(tmp_path):
+    cells = [cell(tmp_path, "a", "works", scored=True, trained=True), cell(tmp_path, "b", "works", error=True)]
+    about = json.loads((tmp_path / "b" / "cell.json").read_text())
+    (tmp_path / "b" / "cell.json").write_text(json.dumps(about | {"environment": "Broken"}))
+    (tmp_path / "suite.json").write_text(json.dumps({"cells": cells[::-1]}))
+    results = load_results(tmp_path)
+    write_tables(results, tmp_path / "out", notes(tmp_path))
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "no cell is finished" in text
+    assert formatted(results, "Broken").set_index("method").loc["works"].tolist() == ["failed"] * 3
+    assert "Broken" not in (tmp_path / "out" / "factors.md").read_text()
+    assert "Broken" not in (tmp_path / "out" / "agents.md").read_text()
+    assert rich_table(results, "Broken").row_count
+    write_figures(tmp_path, results[results["environment"] == "Broken"], tmp_path / "figures")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_index_is_named(text, tmp_path):
+    (tmp_path / "suite.json").write_text(text)
+    with pytest.raises(DataError, match=r"suite\.json is damaged; run the suite again"):
+        load_results(tmp_path)
 
 
 def test_a_figure_that_is_cut_short_leaves_the_old_one(results, tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from srl_bench.benchmark import Cell, cells_of
+from srl_bench.benchmark import cells_of
+from srl_bench.cells import Cell
 from srl_bench.config import RecordConfig, RLConfig, Suite, TrainConfig
 from srl_bench.report.live import SuiteDisplay, duration
 from srl_bench.status import cell_states, estimate, measured_costs, plan, stages_left
@@ -78,6 +79,26 @@ def test_costs_are_of_stages_that_ended_and_per_thousand_steps(cells, tmp_path):
     }
 
 
+def test_torn_files_count_as_absent(cells, tmp_path):
+    """As a version left them that was killed while it wrote; those of another suite do no harm either."""
+    done, failed = (tmp_path / "tiny" / cell.folder_name for cell in cells[:2])
+    (done / "stages.json").write_text("")
+    (failed / "cell.json").write_text('{"env')
+    other = tmp_path / "other" / "cell"
+    other.mkdir(parents=True)
+    (other / "cell.json").write_text((done / "cell.json").read_text())
+    (other / "stages.json").write_text('{"pretrain": ')
+    states = cell_states(tmp_path / "tiny")
+    assert [cell.state for cell in states[:2]] == ["done", "failed"]
+    assert states[0].seconds == {}
+    assert (states[1].about, states[1].seed) == ({}, 0)
+    assert measured_costs(tmp_path).empty
+    assert plan(cells, tmp_path, "tiny")["seconds"].isna().any()
+    display = SuiteDisplay(tmp_path / "tiny", jobs=1)
+    display.start(cells, cells[1:])
+    display.render()
+
+
 def test_estimates_are_of_the_most_similar_cells(cells, tmp_path):
     costs = measured_costs(tmp_path)
     inverse, random, pixels = cells[3:]
@@ -117,6 +138,18 @@ def test_live_view(cells, tmp_path):
     assert "2 min 48 s" in shown()
     display.done(cells[1], "ValueError: by hand")
     assert "1 (1 failed)" in shown()
+
+
+def test_live_view_counts_what_is_finished_on_disk(cells, tmp_path, capsys):
+    """Also where a run is of the failed cells only: the others are not finished because of that."""
+    display = SuiteDisplay(tmp_path / "tiny", jobs=1)
+    display.start(cells, cells[1:2])
+    assert capsys.readouterr().err.strip() == "6 cells, 1 of them finished"
+    display.done(cells[1], "")
+    rows = [list(column.cells) for column in display.render().renderables[0].columns]
+    # of four encoders, scores, and of six agents, one cell has all and another an encoder
+    assert rows[2] == ["2 (0 failed)", "2", "1", "1"]
+    assert rows[3] == ["0 (0 running)", "0", "0", "0"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.6, "1 min 00 s"), (3725, "1 h 02 min"), (float("nan"), "unknown")])

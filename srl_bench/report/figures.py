@@ -20,8 +20,9 @@ from sklearn.decomposition import PCA
 
 from srl_bench.curves import curves_of, interquartile_curve
 from srl_bench.encoder import encode_rows, load_encoder
+from srl_bench.files import suite_cells
 from srl_bench.registry import METRICS
-from srl_bench.results import HEADLINE, intervals, suite_cells, summary
+from srl_bench.results import HEADLINE, intervals, summary
 from srl_bench.rollouts import open_rollouts
 from srl_bench.statistics import MIN_SEEDS
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from srl_bench.benchmark import STAGES
+from srl_bench.cells import STAGES
 from srl_bench.correlate import ALL, correlation_table, encoders_of
 from srl_bench.device import cpu_threads
 from srl_bench.errors import ConfigError, SrlBenchError
+from srl_bench.notes import notes
 from srl_bench.rank_correlation import noise_ceiling
 from srl_bench.report.agents import duels, enough, final_returns
 from srl_bench.report.cells import directions, first_cells
@@ -26,7 +26,8 @@ from srl_bench.report.figures import learning_curves, line_styles
 from srl_bench.report.sections import Scene, encoder_view, explanation, gallery, open_scene, plot_data, training_curves
 from srl_bench.report.sheet import COLUMNS
 from srl_bench.report.tables import TRACKS, Comparison, comparison, is_reference, metric_groups
-from srl_bench.results import load_results, notes
+from srl_bench.results import load_results
+from srl_bench.runs import origins
 from srl_bench.statistics import MIN_SEEDS
 from srl_bench.status import CellState, cell_states
 
@@ -74,7 +75,7 @@ def breakable(name: str) -> Markup:
 
 
 def _content(run: Path, results: pd.DataFrame, cells: list[CellState]) -> dict[str, Any]:
-    suite = json.loads((run / "suite.json").read_text())
+    origin = origins(run)
     names = list(dict.fromkeys(results["environment"]))
     scenes = [open_scene(index, name, cells) for index, name in enumerate(names)]
     better = directions(cells)
@@ -89,7 +90,7 @@ def _content(run: Path, results: pd.DataFrame, cells: list[CellState]) -> dict[s
         if scene.sheet is not None
     ]
     return {
-        "title": suite["suite"]["name"],
+        "title": origin["suite"]["name"],
         "states": dict(Counter(cell.state for cell in cells)),
         "seeds": int(results["seed"].nunique()),
         "min_seeds": MIN_SEEDS,
@@ -103,8 +104,8 @@ def _content(run: Path, results: pd.DataFrame, cells: list[CellState]) -> dict[s
         "failed": [cell for cell in cells if cell.state == "failed"],
         "cells": cells,
         "stages": STAGES,
-        "suite": suite,
-        "suite_yaml": yaml.safe_dump(suite["suite"], sort_keys=False),
+        "origin": origin,
+        "suite_yaml": yaml.safe_dump(origin["suite"], sort_keys=False),
     }
 
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from srl_bench.benchmark import STAGES, Cell
+from srl_bench.cells import STAGES, Cell
 from srl_bench.status import estimate, measured_costs, stages_left, stages_of
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -33,6 +33,7 @@ class SuiteDisplay:
         self._cells: list[Cell] = []
         self._todo: list[Cell] = []
         self._ended: set[str] = set()
+        self._finished = 0
         self.failed = 0
         self._view: RenderableType = Text("recording")
         self._console = Console(stderr=True)
@@ -61,7 +62,8 @@ class SuiteDisplay:
     def start(self, cells: list[Cell], todo: list[Cell]) -> None:
         """Take note of all cells and of those to do."""
         self._cells, self._todo = cells, todo
-        self._console.print(f"{len(cells)} cells, {len(cells) - len(todo)} of them finished", highlight=False)
+        self._finished = sum((self._folder / cell.folder_name / "done").exists() for cell in cells)
+        self._console.print(f"{len(cells)} cells, {self._finished} of them finished", highlight=False)
         if self._console.is_terminal and todo:
             self._live.start()
             self._watcher.start()
@@ -82,27 +84,30 @@ class SuiteDisplay:
     def render(self) -> RenderableType:
         """Return the present state, read from the folders of the cells."""
         costs = measured_costs(self._folder.parent)
-        left: Counter[str] = Counter()
+        total, missing, left = (Counter[str]() for _ in range(3))
         seconds = dict.fromkeys(STAGES, 0.0)
-        for cell in self._todo:
-            if cell.folder_name not in self._ended:
-                missing = stages_left(cell, self._folder)
-                left.update(missing)
-                for stage, time in estimate(cell, missing, costs).items():
+        expected = {cell.folder_name for cell in self._todo} - self._ended
+        for cell in self._cells:
+            stages = stages_left(cell, self._folder)
+            total.update(stages_of(cell))
+            missing.update(stages)
+            if cell.folder_name in expected:
+                left.update(stages)
+                for stage, time in estimate(cell, stages, costs).items():
                     seconds[stage] += time / self._jobs
-        total = Counter(stage for cell in self._cells for stage in stages_of(cell))
         unfinished = len(self._todo) - len(self._ended)
+        done = self._finished + len(self._ended) - self.failed
         table = Table("", "", "done", "left", "time left", box=None)
         table.add_row(
             "cells",
-            ProgressBar(len(self._cells), len(self._cells) - unfinished, width=24),
-            f"{len(self._cells) - unfinished - self.failed} ({self.failed} failed)",
+            ProgressBar(len(self._cells), done + self.failed, width=24),
+            f"{done} ({self.failed} failed)",
             f"{unfinished} ({min(self._jobs, unfinished)} running)",
             duration(sum(seconds.values())),
         )
         for stage in STAGES:
             if total[stage]:
-                done = total[stage] - left[stage]
+                done = total[stage] - missing[stage]
                 bar = ProgressBar(total[stage], done, width=24)
                 table.add_row(stage, bar, str(done), str(left[stage]), duration(seconds[stage]))
         return Group(table)

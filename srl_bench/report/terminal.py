@@ -8,7 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from srl_bench.results import formatted, load_results, notes, write_tables
+from srl_bench.notes import notes
+from srl_bench.results import formatted, load_results, over_seeds, write_tables
 
 
 def publish(run: Path, out: Path, *, figures: bool = True) -> None:
@@ -29,7 +30,7 @@ def publish(run: Path, out: Path, *, figures: bool = True) -> None:
 def rich_table(results: pd.DataFrame, environment: str) -> Table:
     """Return the summary of one environment for the terminal."""
     text = formatted(results, environment)
-    table = Table(title=f"{environment}, means over {results['seed'].nunique()} seed(s), held-out episodes")
+    table = Table(title=f"{environment}, held-out episodes, {over_seeds(results, environment)}")
     for column in text.columns:
         table.add_column(str(column), justify="left" if column == "method" else "right", no_wrap=column == "method")
     for row in text.itertuples(index=False):
