@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from srl_bench.config import check_device
 from srl_bench.errors import ConfigError
 
 
@@ -18,10 +18,9 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ConfigError: the name is unknown, or CUDA is asked for and not available.
     """
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"device must be 'cpu', 'cuda' or 'auto', not {name!r}.")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch finds no GPU; use 'cpu' or 'auto'.")

@@ -124,7 +124,6 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
     """Return what a data set says of itself, after a check that environment and policy can be recorded."""
     check_policy(config.policy)
     environments = make_environments(config)
-    table = _common_table(environments)
     for env in environments.values():
         if not all(space.dtype == np.uint8 for space in image_spaces(env).values()):
             raise ConfigError(
@@ -137,6 +136,8 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
             raise ConfigError(f"only Box actions with finite bounds can be recorded, not {space}.")
         make_policy(config, env)
         views = list(image_spaces(env))
+    table = _common_table(environments)
+    for env in environments.values():
         env.close()
     return {
         "environment": config.environment,

@@ -259,8 +259,8 @@ BOMB = "x0: &x0 [a]\n" + "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}
         ("name: x\nenvironments: [{}]\nmethods: [a]\nseeds: [0, 1, 0]", ConfigError, "repeats 0 among its seeds"),
         ("name: x\nenvironments: [{}]\nmethods: [a, b, a]", ConfigError, "repeats a among its methods"),
         ("name: x\nenvironments: [{}, {seed: 9}]\nmethods: [a]", ConfigError, "MobileRobot-v0 among its environments"),
-        ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {device: gpu}", ConfigError, "cpu, cuda or cuda:N"),
-        ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {device: gpu}", ConfigError, "cpu, cuda or cuda:N"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {device: gpu}", ConfigError, "'cpu', 'cuda' or 'auto'"),
+        ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {device: gpu}", ConfigError, "'cpu', 'cuda' or 'auto'"),
         ("name: x\nenvironments: [{}]\nmethods: [a]\ntrain: {learning_rate: .nan}", ConfigError, "learning_rate .*nan"),
         ("name: x\nenvironments: [{}]\nmethods: [a]\nrl: {curiosity: .inf}", ConfigError, "curiosity .*inf"),
         (
