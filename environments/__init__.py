@@ -69,6 +69,14 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
     return gymnasium.make(environment, disable_env_checker=True, **kwargs)
 
 
+def merged_arguments(kwargs: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return keyword arguments with changes; how much a domain varies does not outlast a change of the domain."""
+    merged = {**kwargs, **changes}
+    if changes.get("domain", "randomised") != "randomised" and "randomise" not in changes:
+        merged.pop("randomise", None)
+    return merged
+
+
 def parameters_of(environment: str) -> dict[str, inspect.Parameter]:
     """Return the keyword arguments that an environment takes."""
     return _parameters(environment_class(environment))

@@ -29,7 +29,7 @@ TIME_STEP, SUBSTEPS, SOLVER_ITERATIONS = 0.1, 5, 20
 FORCES, POSITION_GAINS, VELOCITY_GAINS = (200.0,) * 7, (0.5,) * 7, (1.0,) * 7
 IK_DAMPING = (0.03,) * 7
 TOUCH = 0.001
-# how deep (m) the motors can press the arm into something
+# how deep (m) a gripper that points down is pressed into something at most; with "joints" an arm can get deeper
 DEPTH = 0.02
 OVERSHOOT = 0.02
 

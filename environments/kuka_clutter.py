@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pybullet as p
 
 from srl_bench.environments.drawing import HIDDEN, UPRIGHT, Colour, Pose, add_box, add_mesh
@@ -152,14 +153,15 @@ class KukaClutter(KukaButton):
             and super()._possible(values)
         )
 
+    def _draw_factors(self, rng: np.random.Generator) -> list[float]:
+        values, own = super()._draw_factors(rng), len(KukaButton.factors)
+        places = _draw_places(rng, self.objects, (values[3], values[4]))
+        values[own : own + 2 * self.objects] = [value for place in places for value in place]
+        return values
+
     def _start_episode(self) -> None:
         super()._start_episode()
-        places: list[tuple[float, float]] = []
-        while len(places) <= self.objects:
-            x, y = self.np_random.uniform(OBJECT_LOW, OBJECT_HIGH).tolist()
-            if _free((x, y), self._button, places):
-                places.append((x, y))
-        self._place_clutter(places, (0.0, 0.0))
+        self._place_clutter(_draw_places(self.np_random, self.objects + 1, self._button), (0.0, 0.0))
         angle, speed = self.np_random.uniform((0, PUSH_SPEEDS[0]), (2 * math.pi, PUSH_SPEEDS[1])).tolist()
         step = int(self.np_random.integers(*PUSH_STEPS, endpoint=True))
         self._push = (step, speed * math.cos(angle), speed * math.sin(angle))
@@ -183,6 +185,16 @@ class KukaClutter(KukaButton):
             ]
             velocity = [v if a == b else -v for (a, v, *_), b in zip(states, place, strict=True)]
             self._roll(place, velocity)
+
+
+def _draw_places(rng: np.random.Generator, count: int, button: tuple[float, float]) -> list[tuple[float, float]]:
+    """Draw places on the table with room between them and around the button."""
+    places: list[tuple[float, float]] = []
+    while len(places) < count:
+        x, y = rng.uniform(OBJECT_LOW, OBJECT_HIGH).tolist()
+        if _free((x, y), button, places):
+            places.append((x, y))
+    return places
 
 
 def _free(place: tuple[float, float], button: tuple[float, float], others: list[tuple[float, float]]) -> bool:

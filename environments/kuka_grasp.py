@@ -210,7 +210,10 @@ class KukaGrasp(KukaArm):
 
     def _draw_factors(self, rng: np.random.Generator) -> list[float]:
         values = super()._draw_factors(rng)
-        if held := int(values[10 + 3 * self.objects]):
+        end = 10 + 2 * self.objects
+        values[10:end] = np.ravel(self._draw_places(rng)).tolist()
+        values[end + int(rng.integers(self.objects))] = values[-1]
+        if held := int(values[-2]):
             # hardly any other place is possible
             self._set_joints(values[3:10])
             values[8 + 2 * held : 10 + 2 * held] = np.clip(self._tip[:2], *self._area).tolist()
@@ -218,13 +221,17 @@ class KukaGrasp(KukaArm):
 
     def _possible(self, values: list[float]) -> bool:
         places = np.reshape(values[10 : 10 + 2 * self.objects], (-1, 2)).tolist()
+        *classes, held, target = values[10 + 2 * self.objects :]
+        if target not in classes:
+            return False
         self._set_joints(values[3:10])
-        if held := int(values[10 + 3 * self.objects]):
-            place = places.pop(held - 1)
-            if math.dist(place, self._tip[:2]) > CARRIED or self._tip[2] < TOP - CARRIED or self._bumps(place, places):
+        if held:
+            place = places.pop(int(held) - 1)
+            if math.dist(place, self._tip[:2]) > CARRIED or self._bumps(place, places):
                 return False
-        apart = all(math.dist(a, b) >= SIZE for a, b in combinations(places, 2))
-        return apart and super()._possible(values)
+        inside = all(low <= v <= high for xy in places for v, low, high in zip(xy, PLACE_LOW, PLACE_HIGH, strict=True))
+        apart = all(math.dist(a, b) >= APART for a, b in combinations(places, 2))
+        return inside and apart and super()._possible(values)
 
     def _bumps(self, place: list[float], others: list[list[float]]) -> bool:
         """Return whether an object that is held in a place is among the others."""

@@ -94,7 +94,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         check_integer("distractors", distractors, 0, MAX_DISTRACTORS)
         check_integer("max_steps", max_steps, 1, 10**9)
         names = tuple(self.cameras)[:1] if views is None else views
-        if not isinstance(names, tuple | list) or not names or len(set(names)) < len(names):
+        if not isinstance(names, tuple | list) or not names or len(set(map(str, names))) < len(names):
             raise ConfigError(f"views={views!r} is not accepted; list different ones of {', '.join(self.cameras)}.")
         for view in names:
             check_choice("views", view, tuple(self.cameras))
@@ -235,7 +235,9 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
         return np.fromiter(values, np.float64, len(values))
 
     def set_factors(self, factors: Sequence[float] | NDArray[np.floating]) -> None:
-        """Put the simulator, at rest, into the state with the given factors; the episode's counts go on.
+        """Put the simulator into the state with the given factors, at rest as far as these are no velocities.
+
+        The episode's counts go on.
 
         `get_factors` returns them unchanged, to within the `tolerance` of each.
 
@@ -266,7 +268,7 @@ class SimulatorEnv(gymnasium.Env[Any, Any]):
     def sample_factors(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Put the simulator into a random state, every factor that does not follow from others drawn uniformly.
 
-        States that are not possible are drawn again.
+        States that are not possible are drawn again, so that factors depend on each other where few are.
 
         Returns:
             The factors of that state.

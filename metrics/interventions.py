@@ -34,7 +34,7 @@ def paired_interventions(
     """Render groups of states that share exactly one factor.
 
     Args:
-        draw: returns factors (K,) of a random state, independent of each other.
+        draw: returns factors (K,) of a random state, independent of each other as far as that is possible.
         possible: whether there is a state with these factors (K,).
         encode: renders factors (n, K) and returns their states (n, d).
         intervened: (K,) mask of the factors that can be set.

@@ -19,8 +19,9 @@ from srl_bench.algorithms import check_algorithm
 from srl_bench.cells import STAGES, Cell, Ended, note_failure, run_cell
 from srl_bench.config import RAW_PIXELS, RecordConfig, Suite
 from srl_bench.environments import factor_table, make_environment
+from srl_bench.episodes import arguments_in, make_environments, widest_domain
 from srl_bench.errors import ConfigError, UnknownNameError
-from srl_bench.files import suite_cells, write_json
+from srl_bench.files import failure, suite_cells, write_json
 from srl_bench.launch import run_all, run_on_dask
 from srl_bench.method import as_objective, check_stack, resolve
 from srl_bench.provenance import code_version, provenance
@@ -77,11 +78,15 @@ def run(
         load_plugin(plugin)
     check_names(suite)
     folder = Path(root) / suite.name
-    failed = {_key(path) for path in suite_cells(folder) if (path / "error.txt").exists()} if only_failed else set()
+    failed = {_key(path): text for path in suite_cells(folder) if (text := failure(path))} if only_failed else {}
     data_hashes, problems = record_all(suite, root, plugins)
     cells = cells_of(suite, root, plugins, data_hashes)
     paths = [folder / cell.folder_name for cell in cells]
     folder.mkdir(parents=True, exist_ok=True)
+    for cell, path in zip(cells, paths, strict=True):
+        if _key(path) in failed and not (path / "error.txt").exists() and not (path / "done").exists():
+            # it has another folder since, and has to be known there if this run is interrupted
+            note_failure(cell, folder, failed[_key(path)])
     index = {"suite": asdict(suite), "plugins": _absolute(plugins), "cells": [path.name for path in paths]}
     write_json(folder / "suite.json", provenance(**index))
     todo = [
@@ -159,14 +164,17 @@ def check_names(suite: Suite) -> None:
         check_tracking(suite.rl, Path(suite.name))
     methods = [resolve(text) for text in suite.methods if text != RAW_PIXELS]
     for config in suite.environments:
-        env = make_environment(config.environment, config.environment_kwargs)
-        n_factors = len(factor_table(env))
+        environments = make_environments(config)
+        domain = widest_domain(environments)
+        n_factors = len(factor_table(environments[domain]))
         if suite.rl is not None:
             own_network = RAW_PIXELS in suite.methods or suite.rl.encoder_mode != "frozen"
-            agents = _agents_environment(config, suite.tasks.get(config.environment, {}), env)
+            arguments, task = arguments_in(config, domain), suite.tasks.get(config.environment, {})
+            agents = _agents_environment(config.environment, arguments, task, environments[domain])
             check_algorithm(suite.rl.algorithm, agents, images=own_network)
             agents.close()
-        env.close()
+        for env in environments.values():
+            env.close()
         for method in methods:
             state_dim = method.state_dim(suite.train.latent_dim, n_factors)
             check_stack(method, suite.train.frame_stack, state_dim)
@@ -174,14 +182,16 @@ def check_names(suite: Suite) -> None:
                 term.bounds(state_dim)
 
 
-def _agents_environment(config: RecordConfig, task: dict[str, Any], recorded: gymnasium.Env) -> gymnasium.Env:
+def _agents_environment(
+    name: str, arguments: dict[str, Any], task: dict[str, Any], recorded: gymnasium.Env
+) -> gymnasium.Env:
     """Return the environment of a task; raise `ConfigError` if agents would not observe there what was recorded."""
-    env = make_environment(config.environment, config.environment_kwargs | task)
+    env = make_environment(name, arguments | task)
     names = [[factor.name for factor in factor_table(each)] for each in (env, recorded)]
     if env.observation_space != recorded.observation_space or names[0] != names[1] or not LOOKS.isdisjoint(task):
         env.close()
         raise ConfigError(
-            f"the task {task} of {config.environment} changes what is observed; a task may change rewards, endings, "
+            f"the task {task} of {name} changes what is observed; a task may change rewards, endings, "
             "actions and starts, all else is an argument of the recording."
         )
     return env

@@ -85,9 +85,9 @@ def run_cell(
         path.mkdir(parents=True, exist_ok=True)
         # Workers outlive a killed parent for a while; whoever comes second finds the work done.
         with FileLock(path / ".lock", timeout=-1 if wait else 0):
-            (path / "error.txt").unlink(missing_ok=True)
             if not (path / "done").exists():
                 _run_stages(cell, path, stages)
+            (path / "error.txt").unlink(missing_ok=True)
     except Timeout:
         return cell, None
     except Exception as error:

@@ -49,6 +49,7 @@ def rl(
         data: rollouts for the encoder of a method (default: the environment's default recording).
         plugin: Python files or modules with plug-ins.
     """  # noqa: E501
+    from srl_bench.environments import merged_arguments
     from srl_bench.errors import ConfigError
     from srl_bench.rl import check_fit, train_agent
     from srl_bench.rollouts import open_rollouts
@@ -68,7 +69,7 @@ def rl(
     if chosen is None:
         raise ConfigError(f"{source} belongs to no environment; give one with --environment.")
     inherited = origin.get("environment_kwargs", {}) if chosen == origin.get("environment") else {}
-    kwargs = {**inherited, **settings(environment_set)}
+    kwargs = merged_arguments(inherited, settings(environment_set))
     if later:
         check_fit(chosen, kwargs, config, None)
         known = pretrained_source(

@@ -58,7 +58,7 @@ def _floats(value: Any) -> Iterator[float]:
 def check_device(name: str) -> None:
     """Raise `ConfigError` unless a device may be called so; whether it is there, only the worker knows."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"device must be 'cpu', 'cuda' or 'auto', not {name!r}.")
+        raise ConfigError(f"device must be 'cpu', 'cuda' or 'auto', not {name!r}; 'cuda:1' is the second GPU.")
 
 
 @dataclass(frozen=True)

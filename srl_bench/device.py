@@ -8,17 +8,15 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
-from srl_bench.config import check_device
 from srl_bench.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device; "auto" is the GPU if there is one.
+    """Return the device of a name that `check_device` has accepted; "auto" is the GPU if there is one.
 
     Raises:
-        ConfigError: the name is unknown, or CUDA is asked for and not available.
+        ConfigError: CUDA is asked for and not available.
     """
-    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)

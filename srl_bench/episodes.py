@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srl_bench.config import RecordConfig, options
-from srl_bench.environments import factor_table, make_environment
+from srl_bench.environments import factor_table, make_environment, merged_arguments
+from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
 from srl_bench.policies import Policy, make_policy
 from srl_bench.registry import load_plugin
@@ -78,17 +79,25 @@ def episode_runner(config: RecordConfig, workers: int, plugins: tuple[str, ...],
 
 
 def make_environments(config: RecordConfig) -> dict[str, gymnasium.Env]:
-    """Make the environment in each domain; without domains, once."""
-    if not config.domains:
-        return {"": make_environment(config.environment, config.environment_kwargs)}
-    fixed = {name: value for name, value in config.environment_kwargs.items() if name != "randomise"}
-    return {
-        domain: make_environment(
-            config.environment,
-            {**(config.environment_kwargs if domain == "randomised" else fixed), "domain": domain},
-        )
-        for domain in config.domains
-    }
+    """Make the environment in each domain; without domains, once, under the name "".
+
+    Raises:
+        ConfigError: an argument is not accepted.
+    """
+    if config.domains and "randomise" in config.environment_kwargs and "randomised" not in config.domains:
+        raise ConfigError(f"randomise needs 'randomised' among the domains, which are {', '.join(config.domains)}.")
+    names = config.domains or ("",)
+    return {name: make_environment(config.environment, arguments_in(config, name)) for name in names}
+
+
+def arguments_in(config: RecordConfig, domain: str) -> dict[str, Any]:
+    """Return the arguments of the environment in a domain."""
+    return merged_arguments(config.environment_kwargs, {"domain": domain} if domain else {})
+
+
+def widest_domain(environments: dict[str, gymnasium.Env]) -> str:
+    """Return the first domain that has all factors: agents act in it, and simulators of it are put into states."""
+    return max(environments, key=lambda domain: len(factor_table(environments[domain])))
 
 
 def fixed_look(env: gymnasium.Env, wanted: Sequence[Factor]) -> dict[str, float]:

@@ -32,8 +32,8 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file in one step, as `write_text` does."""
-    write_text(file, json.dumps(content, indent=1))
+    """Write a JSON file in one step, as `write_text` does; raise `ValueError` for a number that is not finite."""
+    write_text(file, json.dumps(content, indent=1, allow_nan=False))
 
 
 def read_json(file: Path) -> dict[str, Any]:

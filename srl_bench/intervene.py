@@ -1,7 +1,9 @@
 """What logged data cannot show: encoders on states that a simulator was put into.
 
-In logged data factors depend on each other. Here they are drawn independently, one is held while all others change,
-or only the distractors change. The environment has to be one that can be put into a state (`set_factors`).
+In logged data factors depend on each other. Here they are drawn uniformly over the states that are possible, one is
+held while all others change, or only the distractors change. Where few states are possible, as of an arm whose tip has
+to stay in a small box, factors still depend on each other. The environment has to be one that can be put into a state
+(`set_factors`).
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class Simulator:
         if not all(hasattr(self.env, method) for method in ("observe", "possible", "sample_factors")):
             raise ConfigError(f"{name} cannot be put into a state; it needs observe, possible and sample_factors.")
         self.env.reset(seed=0)
-        # a factor that follows from others is not set
-        self.settable = np.isfinite([factor.tolerance for factor in self.env.factors])
+        # a factor that follows from others is not set, and one that an option holds fixed has one value only
+        self.settable = np.array([np.isfinite(f.tolerance) and f.low < f.high for f in self.env.factors])
 
     def close(self) -> None:
         """Close the environment."""
@@ -66,7 +68,7 @@ class Simulator:
         return np.concatenate(parts).astype(np.float64)
 
     def independent(self, n_rows: int, seed: int = 0) -> tuple[NDArray, NDArray]:
-        """Return states (n, d) and factors (n, K), drawn independently of each other, for any metric."""
+        """Return states (n, d) and factors (n, K) of random states, uniform over the possible ones, for any metric."""
         random = np.random.default_rng(seed)
         factors = np.array([self.env.sample_factors(random) for _ in range(n_rows)])
         return self.encode(factors), factors

@@ -92,14 +92,14 @@ def choose(space: gymnasium.Space, down: set[str], chosen: int) -> int:
 def action_of(space: gymnasium.Space, down: set[str], chosen: int = 0) -> Any:
     """Return the action of the keys that are down, of many actions the chosen one; None if none of a discrete space is.
 
-    Of a continuous action, a number is at its upper bound, its lower bound, or between them.
+    Keys count actions from 0, wherever the space starts. Of a continuous action, a number is at its upper bound, its lower bound, or between them.
     """
     if _many(space):
-        return chosen if "right" in down or _digits(down) else None
+        return int(space.start) + chosen if "right" in down or _digits(down) else None
     if isinstance(space, gymnasium.spaces.Discrete):
         arrows = [i for i, arrow in enumerate(ARROWS) if arrow in down]
         actions = sorted(i for i in _digits(down) + arrows if i < space.n)
-        return actions[0] if actions else None
+        return int(space.start) + actions[0] if actions else None
     assert isinstance(space, gymnasium.spaces.Box)
     pairs = list(zip(UP_KEYS, DOWN_KEYS, strict=True))[: space.shape[0]]
     way = np.array([(up in down) - (lower in down) for up, lower in pairs])

@@ -19,7 +19,16 @@ from filelock import FileLock, Timeout
 
 from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table
-from srl_bench.episodes import LEFT_FRAMES, Episode, episode_runner, fixed_look, image_spaces, make_environments
+from srl_bench.episodes import (
+    LEFT_FRAMES,
+    Episode,
+    arguments_in,
+    episode_runner,
+    fixed_look,
+    image_spaces,
+    make_environments,
+    widest_domain,
+)
 from srl_bench.errors import ConfigError, DataError, SrlBenchError
 from srl_bench.factors import Factor
 from srl_bench.policies import agent_version, check_policy, make_policy, with_policy
@@ -141,7 +150,7 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
         env.close()
     return {
         "environment": config.environment,
-        "environment_kwargs": config.environment_kwargs,
+        "environment_kwargs": arguments_in(config, widest_domain(environments)),
         "recording": asdict(config),
         "n_actions": int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0,
         "action_bounds": [space.low.tolist(), space.high.tolist()] if isinstance(space, gymnasium.spaces.Box) else None,

@@ -21,7 +21,7 @@ from srl_bench.config import RLConfig, options
 from srl_bench.curiosity import CuriousVecEnv
 from srl_bench.device import cpu_threads, resolve_device
 from srl_bench.encoder import Encoder, load_encoder
-from srl_bench.environments import make_environment
+from srl_bench.environments import make_environment, merged_arguments
 from srl_bench.errors import ConfigError, DataError, TrainingError
 from srl_bench.provenance import code_version, provenance
 from srl_bench.segments import OnEvaluation, Segments
@@ -283,7 +283,7 @@ def load_run(
         DataError: the folder holds no finished agent.
     """
     about = read_run(folder)
-    about["environment_kwargs"] |= kwargs
+    about["environment_kwargs"] = merged_arguments(about["environment_kwargs"], kwargs)
     config, name, stored = options(RLConfig, about["rl"]), about["source"], folder / "encoder"
     source = Source(load_encoder(stored), split_source(name)[1]) if stored.is_dir() else as_source(name)
     venv = observed_environments(source, about, config, 1, training=False, base=base)

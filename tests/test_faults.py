@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -187,7 +188,29 @@ def test_a_data_set_that_cannot_be_read_fails_its_cells(tmp_path):
     assert mended == {(SMALL.environment, 1): ""}
     assert all((path / "done").exists() for path in paths)
     assert "MobileRobot-v0__random__0__" in paths[0].name
-    assert json.loads((paths[0] / "cell.json").read_text())["data_hash"]
+    about = json.loads((paths[0] / "cell.json").read_text())
+    assert about["data_hash"]
+    assert Path(about["rollouts"]) == frames.parent
+
+
+def test_a_retry_that_is_interrupted_forgets_no_failure(tmp_path):
+    """Mended data give the cells another folder, which does not exist yet when the retry is interrupted."""
+    srl.run(TWO, root=tmp_path)
+    (frames,) = (tmp_path / "data").glob("*MobileRobot-v0*/observations.npy")
+    whole = frames.read_bytes()
+    frames.write_bytes(whole[:1000])
+    suite = replace(TWO, seeds=(1,))
+    srl.run(suite, root=tmp_path)
+    frames.write_bytes(whole)
+
+    def interrupted(cells, todo):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        srl.run(suite, root=tmp_path, only_failed=True, on_start=interrupted)
+    assert [cell.state for cell in cell_states(tmp_path / "two")] == ["failed", "done"]
+    assert ends(suite, tmp_path, only_failed=True)[0] == {(SMALL.environment, 1): ""}
+    assert [cell.state for cell in cell_states(tmp_path / "two")] == ["done", "done"]
 
 
 def test_an_environment_that_raises_fails_its_cells(tmp_path, monkeypatch):

@@ -17,6 +17,9 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     write_json(file, {"a": 1})
     seen = []
     monkeypatch.setattr(Path, "replace", lambda self, to: (seen.append((to, file.read_text())), os.replace(self, to)))
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(file, {"a": float("nan")})
+    assert read_json(file) == {"a": 1}
     write_json(file, {"a": 2})
     assert seen == [(file, '{\n "a": 1\n}')]
     assert read_json(file) == {"a": 2}

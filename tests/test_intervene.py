@@ -33,6 +33,12 @@ def test_the_ground_truth_is_disentangled_and_random_features_are_not(truth, pix
     assert again == poor["beta_vae"] != other
 
 
+def test_what_is_fixed_is_not_intervened_on(truth):
+    kwargs = {**truth.provenance["environment_kwargs"], "random_target": False}
+    found = intervention_scores(truth, environment_kwargs=kwargs, **FEW)
+    assert found["beta_vae"] == found["factor_vae"] == 1
+
+
 def test_impossible_states_are_drawn_again(truth):
     simulator = Simulator(truth, "srl_bench/MobileRobot2Target-v0", {})
     simulator.encode = lambda factors: factors

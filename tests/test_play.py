@@ -112,6 +112,8 @@ def test_the_help_names_the_keys(monkeypatch, capsys):
 )
 def test_keys_of_discrete_actions(down, action):
     assert action_of(gymnasium.spaces.Discrete(4), down) == action
+    later = action_of(gymnasium.spaces.Discrete(4, start=-2), down)
+    assert later == (action if action is None else action - 2)
 
 
 @pytest.mark.parametrize(

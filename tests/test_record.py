@@ -16,6 +16,7 @@ from srl_bench.environments.looks import TWIN
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
 from srl_bench.factors import Factor
 from srl_bench.integrity import checksum
+from srl_bench.intervene import Simulator
 from srl_bench.pretrain import pretrain
 from srl_bench.provenance import _source_digest
 from srl_bench.record import _common_table, record, recording_name
@@ -479,6 +480,9 @@ def test_what_one_domain_varies_is_fixed_in_the_others(tmp_path):
         if factor.role == "nuisance":
             assert set(column[~drawn]) == {getattr(TWIN, name)}
             assert len(set(column[drawn])) > 1
+    # where agents act and simulators are put into states
+    assert data.environment_kwargs == {**kwargs, "domain": "randomised"}
+    Simulator(pretrain("ground_truth", data)).close()
     shared = [factor.role != "nuisance" for factor in data.factor_table]
     np.testing.assert_array_equal(data.factors[:, shared], alone.factors[:, shared])
 
@@ -494,6 +498,7 @@ def test_domains_of_different_factors_do_not_go_together():
     [
         ({"domains": ("sim", "sim")}, "different"),
         ({"domains": ("sim", "real")}, "domain='real'"),
+        ({"domains": ("sim", "twin"), "environment_kwargs": {"randomise": "mild"}}, "randomise needs 'randomised'"),
         ({"domains": ("sim",), "environment_kwargs": {"domain": "twin"}}, "together"),
     ],
 )

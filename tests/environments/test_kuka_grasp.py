@@ -97,11 +97,13 @@ def test_what_cannot_be_is_not_possible():
     env = table()
     fine = env.get_factors()
     assert env.possible(fine)
-    together, far = fine.copy(), fine.copy()
+    together, far, without = fine.copy(), fine.copy(), fine.copy()
     together[12:14] = together[10:12] + 0.03
     far[-2] = 2
+    without[-1] = CONE
     assert not env.possible(together)
     assert not env.possible(far)
+    assert not env.possible(without)
 
 
 def test_lifting_an_object_of_the_class_is_a_success():
@@ -164,25 +166,25 @@ def test_the_expert_lifts_the_right_class(action_type, objects):
         assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
 
 
-def test_starts_vary():
-    env = KukaGrasp(obs_type="state")
+@pytest.mark.parametrize("action_type", ["discrete", "continuous", "joints"])
+def test_starts_vary(action_type):
+    env = KukaGrasp(obs_type="state", action_type=action_type)
     states = np.array([env.reset(seed=seed)[1]["state"] for seed in range(100)])
     rng = np.random.default_rng(0)
-    samples = np.array([env.sample_factors(rng) for _ in range(60)])
-    for block, margin, apart in ((states, 0.0, 0.09), (samples, OVERSHOOT, 0.07)):
-        places = block[:, 10:18].reshape(-1, 4, 2)
-        assert (places >= np.array(PLACE_LOW) - margin).all()
-        assert (places <= np.array(PLACE_HIGH) + margin).all()
-        assert (np.ptp(places, axis=0) > [0.17, 0.35]).all()
-        gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) + np.eye(4)
-        lying = block[:, -2] == 0
-        assert gaps[lying].min() >= apart
+    samples = np.array([env.sample_factors(rng) for _ in range(100)])
     assert (states[:, -2] == 0).all()
     assert set(samples[:, -2]) == {0, 1, 2, 3, 4}
-    for state in samples[samples[:, -2] > 0]:
-        held = 10 + 2 * (int(state[-2]) - 1)
-        assert math.dist(state[:2], state[held : held + 2]) <= 0.06
-        assert state[2] > 0.02
+    for block in (states, samples):
+        places = block[:, 10:18].reshape(-1, 4, 2)
+        lying = block[:, -2, None] != np.arange(1, 5)
+        assert (places[lying] >= PLACE_LOW).all()
+        assert (places[lying] <= PLACE_HIGH).all()
+        assert (np.ptp(places, axis=0) > [0.17, 0.35]).all()
+        gaps = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1) + np.eye(4)
+        assert gaps[lying[:, :, None] & lying[:, None]].min() >= 0.09
+        held = places[~lying]
+        assert (np.linalg.norm(block[block[:, -2] > 0, :2] - held, axis=1) <= 0.06).all()
+        assert (block[:, 18:22] == block[:, -1:]).any(axis=1).all()
     classes, targets = states[:, 18:22], states[:, -1]
     assert (classes == targets[:, None]).any(axis=1).all()
     assert all(len(np.unique(column)) == 4 for column in (*classes.T, targets))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from srl_bench.config import RecordConfig
-from srl_bench.environments import make_environment
+from srl_bench.environments import make_environment, merged_arguments
 from srl_bench.environments.mobile_robot import MobileRobot
 from srl_bench.environments.options import register
 from srl_bench.errors import ConfigError, UnknownNameError
@@ -325,6 +325,14 @@ def test_randomised_looks_differ_between_episodes(cls, level):
         pictures.append(env.observe(factors).astype(float) / 255)
         assert all(factor.role == "nuisance" for factor in env.factors[len(state) :])
     assert np.mean([np.abs(a - b).mean() for a in pictures for b in pictures if a is not b]) > 0.05
+
+
+def test_how_much_is_randomised_goes_with_its_domain():
+    kwargs = {"domain": "randomised", "randomise": "mild", "distractors": 1}
+    assert merged_arguments(kwargs, {"domain": "twin"}) == {"domain": "twin", "distractors": 1}
+    assert merged_arguments(kwargs, {"distractors": 2}) == {**kwargs, "distractors": 2}
+    assert merged_arguments({"randomise": "mild"}, {"domain": "randomised"})["randomise"] == "mild"
+    assert kwargs["randomise"] == "mild"
 
 
 @every_environment
