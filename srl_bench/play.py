@@ -92,7 +92,8 @@ def choose(space: gymnasium.Space, down: set[str], chosen: int) -> int:
 def action_of(space: gymnasium.Space, down: set[str], chosen: int = 0) -> Any:
     """Return the action of the keys that are down, of many actions the chosen one; None if none of a discrete space is.
 
-    Keys count actions from 0, wherever the space starts. Of a continuous action, a number is at its upper bound, its lower bound, or between them.
+    Keys count actions from 0, wherever the space starts. Of a continuous action, a number is at its upper bound, its
+    lower bound, or between them.
     """
     if _many(space):
         return int(space.start) + chosen if "right" in down or _digits(down) else None
