@@ -209,7 +209,8 @@ def formatted(results: pd.DataFrame, environment: str) -> pd.DataFrame:
             return "failed" if lacking else "–"
         text = f"{value:.1f}" if metric == "return" else f"{value:.3f}"
         half = halves.get((method, metric), np.nan)
-        return text if np.isnan(half) else f"{text} ± {half:.2g}"
+        # what is left of equal values is rounding
+        return text if np.isnan(half) else f"{text} ± {half if half > 1e-12 else 0:.2g}"
 
     names = {metric: HEADLINE.get(metric, metric) for metric in map(str, wide.columns)}
     columns = {name: [cell(method, metric) for method in wide.index] for metric, name in names.items()}
