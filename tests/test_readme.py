@@ -63,7 +63,8 @@ def cells(table):
 
 @pytest.mark.parametrize("name", ["MobileRobot", "KukaButton"])
 def test_the_readmes_tables_are_the_published_ones(name):
-    published = (ROOT / "results" / "core" / "table.md").read_text().split(f"### srl_bench/{name}-v0")[1].split("###")[0]
+    table = (ROOT / "results" / "core" / "table.md").read_text()
+    published = table.split(f"### srl_bench/{name}-v0")[1].split("###")[0]
     (names, _, *rows), (shown, _, *found) = cells(published), cells(README.split(f"**{name}**")[1].split("\n\n")[1])
     columns = [names.index(column) for column in shown]
     assert found == [[row[i] for i in columns] for row in rows if row[0] not in ("floor", "noise")]
