@@ -1,9 +1,10 @@
 """What orchestration costs: a suite against the sum of its stages, two workers against one; 100 cells again, reported.
 
-Wall time, on a machine that does nothing else. Run: python benchmarks/speed_suite.py
+Wall time, on a machine that does nothing else. Run: python benchmarks/speed_suite.py [gradient steps of a cell]
 """
 
 import json
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -13,12 +14,13 @@ import srl_bench as srl
 from srl_bench.config import RecordConfig, Suite, TrainConfig
 from srl_bench.report.html import write_report
 
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 400
 SUITE = Suite(
     name="warm",
     environments=(RecordConfig(frames=6_000),),
     methods=("ground_truth",),
     seeds=(0, 1, 2),
-    train=TrainConfig(steps=400, validate_every=200),
+    train=TrainConfig(steps=STEPS, validate_every=STEPS // 2),
     metrics=("ridge_r2", "knn_mse", "gtc", "dci"),
 )
 METHODS = ("autoencoder", "forward", "inverse", "vae")
