@@ -21,9 +21,8 @@ Picture = tuple[NDArray[np.uint32], NDArray[np.float32]]
 # the arguments of PyBullet's getCameraImage
 Shot = tuple[tuple[Any, ...], dict[str, Any]]
 
-# a pixel as one item
+# a pixel as one item; also the first three bytes of an RGBA word
 RGB = np.dtype("V3")
-RGBA = np.dtype([("rgb", "V3"), ("alpha", "u1")])
 
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
 # within the range of depths that pictures can hold, but behind everything
@@ -140,10 +139,9 @@ def over(front: Picture, behind: Picture) -> Picture:
 
 def paste(front: Picture, behind: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return RGB (H, W, 3) of `behind` with those pixels of `front` that are nearer than its depth."""
-    nearer = (front[1] < depth).ravel().nonzero()[0]
     image = behind.copy()
-    # whole pixels at once: several times faster than an index into the last axis
-    image.view(RGB).ravel()[nearer] = front[0].take(nearer).view(RGBA)["rgb"]
+    # whole pixels at once: several times faster than a mask over the last axis
+    np.copyto(image.view(RGB)[..., 0], front[0].getfield(RGB), where=front[1] < depth)
     return image
 
 
