@@ -1,7 +1,7 @@
 """Recording, packing, opening and reading data sets.
 
-CPU time where one process works, wall time where two are compared (on two free cores); medians of alternating
-runs. Run: python benchmarks/speed_data.py
+CPU time where one process works, wall time where two are compared (on two free cores); medians over alternating
+runs, of ratios where two are compared. Run: python benchmarks/speed_data.py
 """
 
 import os
@@ -22,7 +22,7 @@ from srl_bench.rollouts import Rollouts
 from srl_bench.writer import RolloutWriter
 
 ENVIRONMENTS = ("srl_bench/MobileRobot-v0", "srl_bench/KukaButton-v0")
-FRAMES, ROUNDS = 20_000, 3
+FRAMES, ROUNDS = 20_000, 5
 LARGE, BATCH, BATCHES = 50_000, 128, 60
 
 
@@ -74,9 +74,10 @@ def recording(folder: Path) -> None:
             raw.append(raw_seconds(environment))
             one.append(record(environment, folder, 1))
             two.append(record(environment, folder, 2))
-        wall_one, cpu_one, _ = (statistics.median(column) for column in zip(*one, strict=True))
-        wall_two, cpu_two, worker = (statistics.median(column) for column in zip(*two, strict=True))
-        ratio, gain = cpu_one / statistics.median(raw), wall_one / wall_two
+        ratio = statistics.median(cpu / alone for (_, cpu, _), alone in zip(one, raw, strict=True))
+        gain = statistics.median(single / pair for (single, _, _), (pair, _, _) in zip(one, two, strict=True))
+        cpu_one = statistics.median(cpu for _, cpu, _ in one)
+        cpu_two, worker = (statistics.median(column) for column in list(zip(*two, strict=True))[1:])
         print(f"{environment:34}{ratio:12.2f}{'<= 1.20':>10}{gain:11.2f}x{'>= 1.7x':>10}")
         print(f"    CPU seconds: {cpu_one:.2f} in one process; {worker:.2f} in a worker and {cpu_two:.2f} beside it")
 
@@ -86,10 +87,13 @@ def packing(folder: Path) -> None:
     for environment in ENVIRONMENTS:
         rollouts = srl.open_rollouts(folder / f"{environment.split('/')[1]}-1")
         file = srl.pack(rollouts, folder / f"{environment.split('/')[1]}.zip")
-        started = time.process_time()
-        srl.unpack(file, folder / "unpacked")
-        rate = len(rollouts) / (time.process_time() - started)
-        shutil.rmtree(folder / "unpacked")
+        rates = []
+        for _ in range(ROUNDS):
+            started = time.process_time()
+            srl.unpack(file, folder / "unpacked")
+            rates.append(len(rollouts) / (time.process_time() - started))
+            shutil.rmtree(folder / "unpacked")
+        rate = statistics.median(rates)
         share = file.stat().st_size / rollouts.observations.nbytes
         print(f"{environment:34}{share:12.3f}{'<= 0.10':>10}{rate:16,.0f}{'>= 20,000':>10}")
 

@@ -24,6 +24,8 @@ from srl_bench.rollouts import FRAMES, SCHEMA, seal_of
 from srl_bench.seeding import generator
 
 HASHED_ROWS = 8
+# one line for each committed episode: its number of rows, its hash
+COMMITTED = "committed.txt"
 
 
 def split_episodes(n_episodes: int, seed: int) -> dict[str, list[int]]:
@@ -45,29 +47,43 @@ def split_episodes(n_episodes: int, seed: int) -> dict[str, list[int]]:
 
 
 class GrowingArray:
-    """A `.npy` file of uint8 rows (n, *shape) that is longer with every append.
+    """A `.npy` file of rows (n, *shape) that is longer with every append.
 
     Args:
         file: where; what is in it beyond `rows` is dropped.
+        dtype: of the numbers.
         shape: of one row.
         rows: how many to keep.
         expected: how many there will be: if that is right, the file need not be read again for its checksum.
     """
 
-    def __init__(self, file: Path, shape: tuple[int, ...], rows: int = 0, expected: int = 0) -> None:
+    def __init__(self, file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: int = 0, expected: int = 0) -> None:
         self._file = file
         self._stream = file.open("r+b" if rows else "w+b")
+        self._dtype = dtype
         self._shape = shape
         self._rows = rows
         self._expected = 0 if rows else expected
         self._digest = hashlib.sha256(self._header(expected))
         self._stream.write(self._header(rows))
-        self._stream.seek(rows * math.prod(shape), os.SEEK_CUR)
-        self._stream.truncate(self._stream.tell())
+        start, width = self._stream.tell(), math.prod(shape) * dtype.itemsize
+        self._stream.truncate(start + rows * width)
+        if self._expected and hasattr(os, "posix_fallocate"):
+            # a full disk is known before the work, and writing takes half as long
+            os.posix_fallocate(self._stream.fileno(), 0, start + self._expected * width)
+        self._stream.seek(start + rows * width)
 
-    def append(self, rows: NDArray[np.uint8]) -> None:
+    @classmethod
+    def reopen(cls, file: Path, rows: int) -> GrowingArray:
+        """Go on with the first `rows` rows of a file."""
+        with file.open("rb") as stream:
+            npy.read_magic(stream)
+            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+        return cls(file, dtype, tuple(shape), rows)
+
+    def append(self, rows: NDArray) -> None:
         """Add rows (n, *shape)."""
-        data = np.ascontiguousarray(rows, dtype=np.uint8).data
+        data = np.ascontiguousarray(rows, dtype=self._dtype).data
         self._stream.write(data)
         if self._expected:
             self._digest.update(data)
@@ -79,6 +95,7 @@ class GrowingArray:
 
     def close(self) -> str:
         """Write the length, and everything to the disk; return the checksum."""
+        self._stream.truncate(self._stream.tell())
         self._stream.seek(0)
         self._stream.write(self._header(self._rows))
         self._stream.flush()
@@ -88,11 +105,7 @@ class GrowingArray:
 
     def _header(self, rows: int) -> bytes:
         # numpy pads the header so that the first dimension can grow in place
-        header = {
-            "descr": npy.dtype_to_descr(np.dtype(np.uint8)),
-            "fortran_order": False,
-            "shape": (rows, *self._shape),
-        }
+        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (rows, *self._shape)}
         stream = BytesIO()
         npy.write_array_header_1_0(stream, header)
         return stream.getvalue()
@@ -102,7 +115,7 @@ class RolloutWriter:
     """Append episodes to a data set under construction; `seal` completes it.
 
     What was committed is found again by a new writer on the same folder, so that a recording that was killed
-    goes on: frames lie in their final files, everything else in one file per commit.
+    goes on: rows lie in their final files, and a list says how many of them each committed episode has.
 
     Args:
         folder: of the data set.
@@ -112,24 +125,16 @@ class RolloutWriter:
     def __init__(self, folder: Path, expected: int = 0) -> None:
         self.folder = folder
         self._expected = expected
-        self._frames: dict[str, GrowingArray] = {}
-        self._small: dict[str, list[NDArray]] = {}
-        self._lengths: list[int] = []
-        self._hashes: list[str] = []
-        self._committed = 0
-        parts = sorted(folder.glob("part_*.npz"))
-        for part in parts:
-            with np.load(part, allow_pickle=False) as arrays:
-                self._lengths += arrays["lengths"].tolist()
-                self._hashes += arrays["hashes"].tolist()
-                for name in set(arrays) - {"lengths", "hashes"}:
-                    self._small.setdefault(name, []).append(arrays[name])
-        self._parts = len(parts)
-        self._committed = len(self._lengths)
-        for name in FRAMES:
-            if parts and (file := folder / f"{name}.npy").exists():
-                shape = np.load(file, mmap_mode="r").shape[1:] if file.stat().st_size else ()
-                self._frames[name] = GrowingArray(file, shape, sum(self._lengths))
+        self._list = folder / COMMITTED
+        self._list.touch()
+        # the last line of a process that was killed may be half a line
+        whole = [line for line in self._list.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        os.truncate(self._list, sum(map(len, whole)))
+        self._lengths = [int(line.split()[0]) for line in whole]
+        self._hashes = [line.split()[1] for line in whole]
+        self._committed = len(whole)
+        files = {file.stem: file for file in folder.glob("*.npy") if whole and file.stem != "episodes"}
+        self._arrays = {name: GrowingArray.reopen(file, sum(self._lengths)) for name, file in files.items()}
 
     @property
     def n_episodes(self) -> int:
@@ -144,27 +149,20 @@ class RolloutWriter:
     def append(self, episode: Mapping[str, NDArray]) -> None:
         """Add one episode: equal numbers of rows under each name of `ARRAYS` but "episodes", and of `OPTIONAL`."""
         for name, rows in episode.items():
-            if name not in FRAMES:
-                self._small.setdefault(name, []).append(rows)
-                continue
-            if name not in self._frames:
-                self._frames[name] = GrowingArray(self.folder / f"{name}.npy", rows.shape[1:], expected=self._expected)
-            self._frames[name].append(rows)
+            if name not in self._arrays:
+                file = self.folder / f"{name}.npy"
+                self._arrays[name] = GrowingArray(file, rows.dtype, rows.shape[1:], expected=self._expected)
+            self._arrays[name].append(rows)
         self._lengths.append(len(episode["observations"]))
         self._hashes.append(_episode_hash(episode))
 
     def commit(self) -> None:
         """Keep what was appended, whatever happens to this process."""
-        new = self.n_episodes - self._committed
-        if not new:
-            return
-        for frames in self._frames.values():
-            frames.flush()
-        arrays: dict[str, Any] = {name: np.concatenate(parts[-new:]) for name, parts in self._small.items()}
-        temporary = self.folder / "part.tmp.npz"
-        np.savez(temporary, lengths=self._lengths[-new:], hashes=self._hashes[-new:], **arrays)
-        temporary.replace(self.folder / f"part_{self._parts:06}.npz")
-        self._parts += 1
+        for array in self._arrays.values():
+            array.flush()
+        new = zip(self._lengths[self._committed :], self._hashes[self._committed :], strict=True)
+        with self._list.open("a") as stream:
+            stream.writelines(f"{rows} {digest}\n" for rows, digest in new)
         self._committed = self.n_episodes
 
     def seal(self, info: Mapping[str, Any], *, seed: int) -> None:
@@ -172,19 +170,15 @@ class RolloutWriter:
         if not self._lengths:
             raise DataError("a data set needs at least one episode; record more frames.")
         split = split_episodes(len(self._lengths), seed)
-        self._checksums = {name: frames.close() for name, frames in self._frames.items()}
-        for name, parts in self._small.items():
-            np.save(self.folder / f"{name}.npy", np.concatenate(parts))
+        self._checksums = {name: array.close() for name, array in self._arrays.items()}
         np.save(self.folder / "episodes.npy", np.concatenate([[0], np.cumsum(self._lengths)]))
-        for part in self.folder.glob("part*.npz"):
-            part.unlink()
-        checksums = {name: checksum(self.folder / f"{name}.npy") for name in (*self._small, "episodes")}
+        checksums = self._checksums | {"episodes": checksum(self.folder / "episodes.npy")}
         described = {
             "schema": SCHEMA,
             **info,
             "split": split,
             "episode_hashes": self._hashes,
-            "sha256": dict(sorted((self._checksums | checksums).items())),
+            "sha256": dict(sorted(checksums.items())),
             "versions": {name: version(name) for name in ("gymnasium", "numpy", "pybullet")}
             | {"python": platform.python_version()},
         }
@@ -192,10 +186,11 @@ class RolloutWriter:
         # of converted sets, much was written by others
         check_description(json.loads(json.dumps(described)), str(self.folder / "rollouts.json"))
         (self.folder / "rollouts.json").write_text(json.dumps(described, indent=1))
+        self._list.unlink()
 
     def remember(self, folder: Path) -> None:
         """Note that the frames are intact, once the folder is where it stays: they need not be read to know."""
-        for name in self._frames:
+        for name in self._checksums.keys() & set(FRAMES):
             remember(folder / f"{name}.npy", self._checksums[name])
 
 
