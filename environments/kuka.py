@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pybullet as p
 
-from srl_bench.environments.drawing import HIDDEN, Camera, Vector, add_box, add_mesh
+from srl_bench.environments.drawing import Camera, Vector, add_box, add_mesh
 from srl_bench.environments.options import continuous_action, discrete_action
 from srl_bench.environments.simulator import ASSETS, SimulatorEnv
 from srl_bench.factors import Factor
@@ -83,7 +83,7 @@ class KukaArm(SimulatorEnv):
     cameras = {
         "front": Camera((1.55, -0.85, 0.95), (0.32, 0.0, 0.28), (0.0, 0.0, 1.0), 43.0, 0.3, 5.0),
         "top": Camera((0.45, 0.0, 2.2), (0.45, 0.0, 0.0), (1.0, 0.0, 0.0), 34.0, 0.5, 4.0),
-        "side": Camera((0.45, -2.0, 0.55), (0.35, 0.0, 0.28), (0.0, 0.0, 1.0), 38.0, 0.3, 5.0),
+        "side": Camera((0.45, -1.9, 0.95), (0.37, 0.0, 0.23), (0.0, 0.0, 1.0), 38.0, 0.3, 5.0),
     }
     recording_policy = "mixed"
     action_sizes = {"discrete": 6, "continuous": 3, "joints": 7}
@@ -132,8 +132,8 @@ class KukaArm(SimulatorEnv):
     def _add_solid(self, kind: int, position: tuple[float, float, float], **shape: Any) -> int:
         """Add an invisible, immovable body to the world."""
         client = {"physicsClientId": self._world}
-        # a body without a visual shape is drawn as its collision shape: give it one that is out of sight
-        hidden = p.createVisualShape(p.GEOM_BOX, halfExtents=(1e-6,) * 3, visualFramePosition=HIDDEN[0], **client)
+        # a body without a visual shape is drawn as its collision shape; what is transparent is left out
+        hidden = p.createVisualShape(p.GEOM_SPHERE, radius=1.0, rgbaColor=(0.0, 0.0, 0.0, 0.0), **client)
         return p.createMultiBody(0, p.createCollisionShape(kind, **shape, **client), hidden, position, **client)
 
     def _start_arm(self) -> None:
