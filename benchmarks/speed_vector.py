@@ -40,7 +40,7 @@ def ways(environment: str) -> dict[str, VecEnv | RawEnvironments]:
     return {
         "raw environments": RawEnvironments(environment),
         "srl.make_vec_env": srl.make_vec_env(environment, N_ENVS),
-        f"srl.make_vec_env, {WORKERS} workers": srl.make_vec_env(environment, N_ENVS, workers=WORKERS),
+        f"srl.make_vec_env, {WORKERS} processes": srl.make_vec_env(environment, N_ENVS, workers=WORKERS),
         "SB3 DummyVecEnv": DummyVecEnv(single),
         "SB3 SubprocVecEnv": SubprocVecEnv(single),
     }

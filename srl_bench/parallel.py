@@ -1,7 +1,7 @@
-"""Vectors of environments for Stable-Baselines3, in this process or in workers with shared memory.
+"""Vectors of environments for Stable-Baselines3, in this process or in several with shared memory.
 
 Both avoid what makes SB3's own vectors slow with images: in one process the deep copies of every step, between
-processes the pickling of every frame and a message per environment.
+processes the pickling of every frame, a message per environment, and a process that only waits for the others.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class LocalVecEnv(DummyVecEnv):
 
 
 class WorkerVecEnv(VecEnv):
-    """The same environments in worker processes, several to each; observations travel through shared memory.
+    """The same environments shared between this process and workers; observations travel through shared memory.
 
     Args:
         environment, kwargs: see `LocalVecEnv`.
         n_envs: number of environments.
-        workers: number of processes.
+        processes: number of processes; this one takes the last environments.
         plugins: plug-ins that register the environment.
 
     Raises:
@@ -85,31 +85,33 @@ class WorkerVecEnv(VecEnv):
     """
 
     def __init__(
-        self, environment: str, kwargs: dict[str, Any], n_envs: int, workers: int, plugins: Sequence[str] = ()
+        self, environment: str, kwargs: dict[str, Any], n_envs: int, processes: int, plugins: Sequence[str] = ()
     ) -> None:
-        probe = make_environment(environment, kwargs)
-        self.metadata = probe.metadata
-        probe.close()
+        parts = np.array_split(range(n_envs), processes)
+        self._slices = [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+        *theirs, ours = self._slices
+        self._local = LocalVecEnv(environment, kwargs, range(ours.start, ours.stop))
+        self.metadata = self._local.metadata
         # a forked copy of a process with threads, such as torch's, may hang
         context = multiprocessing.get_context("forkserver")
-        keys, shapes, dtypes = obs_space_info(probe.observation_space)
+        keys, shapes, dtypes = obs_space_info(self._local.observation_space)
         layout: Layout = {key: ((n_envs, *shapes[key]), dtypes[key]) for key in keys}
         raw = {key: context.RawArray("b", math.prod(shape) * dtype.itemsize) for key, (shape, dtype) in layout.items()}
         self._observations = _arrays(raw, layout)
-        self._slices = [slice(part[0], part[-1] + 1) for part in np.array_split(range(n_envs), workers)]
+        self._rows = {key: array[ours] for key, array in self._observations.items()}
         self._pipes: list[Connection] = []
         self._processes = []
-        for part in self._slices:
-            ours, theirs = context.Pipe()
+        for part in theirs:
+            pipe, end = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, environment, kwargs, part, raw, layout, tuple(plugins)), daemon=True
+                target=_work, args=(end, environment, kwargs, part, raw, layout, tuple(plugins)), daemon=True
             )
             process.start()
-            theirs.close()
-            self._pipes.append(ours)
+            end.close()
+            self._pipes.append(pipe)
             self._processes.append(process)
         self._closed = False
-        super().__init__(n_envs, probe.observation_space, probe.action_space)
+        super().__init__(n_envs, self._local.observation_space, self._local.action_space)
 
     def reset(self) -> VecEnvObs:
         """Start an episode in every environment."""
@@ -118,12 +120,13 @@ class WorkerVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray) -> None:
         """Give every worker its actions."""
-        for pipe, part in zip(self._pipes, self._slices, strict=True):
-            self._send(pipe, ("step", actions[part]))
+        *theirs, self._actions = (actions[part] for part in self._slices)
+        for pipe, share in zip(self._pipes, theirs, strict=True):
+            self._send(pipe, "step", share)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Wait for the workers."""
-        rewards, dones, infos = zip(*self._receive(self._pipes), strict=True)
+        """Step the environments of this process, then wait for the workers."""
+        rewards, dones, infos = zip(*self._gather("step", self._actions), strict=True)
         return self._seen(), np.concatenate(rewards), np.concatenate(dones), [i for part in infos for i in part]
 
     def seed(self, seed: int | None = None) -> list[int | None]:
@@ -139,6 +142,7 @@ class WorkerVecEnv(VecEnv):
             pipe.close()
         for process in self._processes:
             process.join()
+        self._local.close()
 
     def get_images(self) -> list[NDArray | None]:
         """Return what every environment renders."""
@@ -164,42 +168,46 @@ class WorkerVecEnv(VecEnv):
         flat = [answer for part in answers for answer in part]
         return [flat[index] for index in self._get_indices(indices)]
 
-    def _ask_each(self, method: str, indices: VecEnvIndices, *args: Any, **kwargs: Any) -> list[Any]:
+    def _ask_each(self, command: str, indices: VecEnvIndices, /, *args: Any, **kwargs: Any) -> list[Any]:
         answers: list[Any] = []
         for index in self._get_indices(indices):
-            worker = next(i for i, part in enumerate(self._slices) if part.start <= index < part.stop)
-            local = index - self._slices[worker].start
-            self._send(self._pipes[worker], (method, *args, {**kwargs, "indices": [local]}))
-            answers += self._receive([self._pipes[worker]])[0] or []
+            process = next(i for i, part in enumerate(self._slices) if index < part.stop)
+            named = {**kwargs, "indices": [index - self._slices[process].start]}
+            if process < len(self._pipes):
+                self._send(self._pipes[process], command, *args, **named)
+                answer = self._receive([self._pipes[process]])
+            else:
+                answer = [_answer(self._local, self._rows, command, args, named)]
+            answers += _checked(answer)[0] or []
         return answers
 
-    def _ask(self, *message: Any) -> list[Any]:
+    def _ask(self, command: str, *args: Any) -> list[Any]:
         for pipe in self._pipes:
-            self._send(pipe, message)
-        return self._receive(self._pipes)
+            self._send(pipe, command, *args)
+        return self._gather(command, *args)
 
-    def _send(self, pipe: Connection, message: tuple[Any, ...]) -> None:
+    def _gather(self, command: str, *args: Any) -> list[Any]:
+        """Return the answers of the workers, which have been asked, and of this process."""
+        own = _answer(self._local, self._rows, command, args, {})
+        return _checked([*self._receive(self._pipes), own])
+
+    def _send(self, pipe: Connection, command: str, /, *args: Any, **named: Any) -> None:
         try:
-            pipe.send(message)
+            pipe.send((command, args, named))
         except BrokenPipeError as error:
             raise WorkerError(_DIED) from error
 
     def _receive(self, pipes: list[Connection]) -> list[Any]:
         try:
-            # all of them before an error is raised, or the next request would get the answers to this one
-            answers = [pipe.recv() for pipe in pipes]
+            return [pipe.recv() for pipe in pipes]
         except (EOFError, ConnectionResetError) as error:
             raise WorkerError(_DIED) from error
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
 
     def _seen(self) -> VecEnvObs:
         return dict_to_obs(self.observation_space, {key: rows.copy() for key, rows in self._observations.items()})
 
 
-_DIED = "a worker process of the environments died, perhaps for lack of memory; use fewer environments or workers=0."
+_DIED = "a worker process of the environments died, perhaps for lack of memory; use fewer environments or workers=1."
 
 
 def _arrays(raw: dict[str | None, Any], layout: Layout) -> Arrays:
@@ -222,27 +230,33 @@ def _work(
             load_plugin(plugin)
         venv = LocalVecEnv(environment, kwargs, range(part.start, part.stop))
         while True:
-            command, *args = pipe.recv()
-            try:
-                pipe.send(_answer(venv, rows, command, args))
-            except SrlBenchError as error:
-                pipe.send(error)
-            except Exception:
-                pipe.send(WorkerError(f"an environment failed in its worker:\n{traceback.format_exc()}"))
-    except (EOFError, ConnectionResetError, KeyboardInterrupt):
+            pipe.send(_answer(venv, rows, *pipe.recv()))
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         pass
 
 
-def _answer(venv: LocalVecEnv, rows: Arrays, command: str, args: list[Any]) -> Any:
-    if command == "step":
-        observations, *rest = venv.step(args[0])
-        _store(observations, rows)
-        return rest
-    if command == "reset":
-        _store(venv.reset(), rows)
-        return venv.reset_infos
-    named = args.pop() if args and isinstance(args[-1], dict) else {}
-    return getattr(venv, command)(*args, **named)
+def _answer(venv: LocalVecEnv, rows: Arrays, command: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Return what a command gives, or the error: all answers are received before one is raised."""
+    try:
+        if command == "step":
+            observations, *rest = venv.step(*args)
+            _store(observations, rows)
+            return rest
+        if command == "reset":
+            _store(venv.reset(), rows)
+            return venv.reset_infos
+        return getattr(venv, command)(*args, **named)
+    except SrlBenchError as error:
+        return error
+    except Exception:
+        return WorkerError(f"an environment failed:\n{traceback.format_exc()}")
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _store(observations: VecEnvObs, rows: Arrays) -> None:

@@ -25,7 +25,7 @@ def make_vec_env(
     n_envs: int = 8,
     *,
     seed: int = 0,
-    workers: int = 0,
+    workers: int = 1,
     plugins: Sequence[str] = (),
     **kwargs: Any,
 ) -> VecEnv:
@@ -35,7 +35,7 @@ def make_vec_env(
         environment: Gymnasium id.
         n_envs: number of environments.
         seed: environment i is seeded by (seed, i), wherever it runs.
-        workers: number of processes that share the environments; 0 runs them in this one.
+        workers: number of processes that share the environments, this one among them; 0 is as 1.
         plugins: plug-ins that register the environment, for the workers to load.
         kwargs: keyword arguments of the environment; `obs_type="state"` gives the ground truth.
 
@@ -45,7 +45,7 @@ def make_vec_env(
     if n_envs < 1 or not 0 <= workers <= n_envs:
         raise ConfigError(f"n_envs={n_envs} must be at least 1 and workers={workers} from 0 to n_envs.")
     venv: VecEnv
-    if workers:
+    if workers > 1:
         venv = WorkerVecEnv(environment, kwargs, n_envs, workers, plugins)
     else:
         venv = LocalVecEnv(environment, kwargs, range(n_envs))

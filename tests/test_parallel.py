@@ -13,7 +13,7 @@ KWARGS = {"image_size": 48, "max_steps": 7, "obs_type": "pixels+state", "domain"
 
 @pytest.fixture
 def pair():
-    venvs = [srl.make_vec_env(ENVIRONMENT, 5, seed=3, workers=workers, **KWARGS) for workers in (0, 2)]
+    venvs = [srl.make_vec_env(ENVIRONMENT, 5, seed=3, workers=workers, **KWARGS) for workers in (0, 3)]
     yield venvs
     for venv in venvs:
         venv.close()
@@ -66,13 +66,20 @@ def test_attributes_and_methods_reach_single_environments(pair):
         assert len(venv.env_method("get_factors", indices=3)) == 1
 
 
-def test_errors_of_a_worker_arrive(pair):
-    _, workers = pair
-    workers.reset()
+@pytest.mark.parametrize("index", [0, 4])
+def test_errors_of_a_worker_arrive(pair, index):
+    """Also of the environments of this process; what comes next is answered again."""
+    local, workers = pair
+    same(local.reset(), workers.reset())
     with pytest.raises(ConfigError, match="from 0 to 3"):
         workers.step(np.full(5, 7))
+    with pytest.raises(ConfigError, match="from 0 to 3"):
+        workers.step(np.where(np.arange(5) == index, 7, 0))
     with pytest.raises(WorkerError, match="unheard_of"):
-        workers.env_method("unheard_of")
+        workers.env_method("unheard_of", indices=index)
+    local.reset()
+    assert workers.reset()["pixels"].shape == (5, 48, 48, 3)
+    assert workers.get_attr("max_steps", indices=index) == [7]
 
 
 def test_a_dead_worker_is_an_error(pair):
