@@ -36,7 +36,7 @@ CHUNK = 4
 LEFT_FRAMES = "frames_*"
 
 Episode = dict[str, NDArray]
-Runner = Callable[[int, int], Iterable[list[Episode]]]
+Runner = Callable[[int, int], Iterable[Iterable[Episode]]]
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def episode_runner(config: RecordConfig, workers: int, plugins: tuple[str, ...],
     Args:
         config, plugins: see `srl_bench.record`.
         workers: at most so many processes.
-        folder: where workers put `LEFT_FRAMES`; an episode's frames can be read until the next ones are asked for.
+        folder: where workers put `LEFT_FRAMES`; an episode's frames can be read until the next one is asked for.
     """
     # Starting a worker costs about a second, as much as a thousand frames.
     workers = min(workers, max(1, config.frames // 2_000))
@@ -152,20 +152,18 @@ class Recorder:
         self.policies = [make_policy(config, env) for env in self.environments]
         wanted = max(map(factor_table, self.environments), key=len)
         self._fixed = [list(fixed_look(env, wanted).values()) for env in self.environments]
-        self._frames = [Frames(self.environments[0]) for _ in range(CHUNK)]
+        self._frames = Frames(self.environments[0])
 
-    def run(self, first: int, number: int) -> list[Episode]:
-        """Return at most `CHUNK` episodes; their frames last until the next call."""
-        episodes = []
-        for index, frames in zip(range(first, first + number), self._frames, strict=False):
+    def run(self, first: int, number: int) -> Iterator[Episode]:
+        """Yield episodes; the frames of one last until the next."""
+        for index in range(first, first + number):
             turn = index % len(self.environments)
-            episode = run_episode(self.environments[turn], self.policies[turn], self.config, index, frames)
+            episode = run_episode(self.environments[turn], self.policies[turn], self.config, index, self._frames)
             if self.config.domains:
                 rows = len(episode["rewards"])
                 episode["domain"] = np.full(rows, turn)
                 episode["factors"] = np.hstack([episode["factors"], np.tile(self._fixed[turn], (rows, 1))])
-            episodes.append(episode)
-        return episodes
+            yield episode
 
 
 @dataclass(frozen=True)
@@ -209,16 +207,18 @@ def _worker_recorder(recording: str, plugins: tuple[str, ...]) -> Recorder:
 
 def _work(recording: str, plugins: tuple[str, ...], folder: Path, first: int, number: int) -> _Stored:
     _watch_recorder()
-    episodes = _worker_recorder(recording, plugins).run(first, number)
+    recorder = _worker_recorder(recording, plugins)
     # a name of its own: a worker may outlive a recorder that was killed, and meet the next one
     file = folder / LEFT_FRAMES.replace("*", f"{first}_{os.getpid()}")
     shapes: list[dict[str, tuple[int, ...]]] = []
+    episodes = []
     with file.open("wb") as stream:
-        for episode in episodes:
+        for episode in recorder.run(first, number):
             frames = {name: episode.pop(name) for name in FRAMES if name in episode}
             shapes.append({name: rows.shape for name, rows in frames.items()})
             for rows in frames.values():
                 stream.write(rows.data)
+            episodes.append(episode)
     return _Stored(file, shapes, episodes)
 
 
