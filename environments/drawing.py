@@ -78,6 +78,7 @@ class Layer:
         self._colours: dict[tuple[int, int], Colour] = {}
         self._textures: dict[Path, int] = {}
         self._poses: dict[str, Sequence[Pose]] = {}
+        self._hidden: set[int] = set()
 
     def place(self, group: str, poses: Sequence[Pose]) -> None:
         """Give the bodies of a group, in the order of loading, positions and orientations."""
@@ -86,13 +87,24 @@ class Layer:
         self._poses[group] = poses
         for body, (position, orientation) in zip(self.groups[group], poses, strict=True):
             p.resetBasePositionAndOrientation(body, position, orientation, physicsClientId=self.client)
+            self.show(body, (position, orientation) != HIDDEN)
+
+    def show(self, body: int, shown: bool) -> None:
+        """Draw a body, or leave it out: out of sight, it would take half the time that it takes to draw it."""
+        if shown == (body not in self._hidden):
+            return
+        self._hidden ^= {body}
+        for shape in p.getVisualShapeData(body, physicsClientId=self.client):
+            colour = (*shape[7][:3], float(shown))
+            p.changeVisualShape(body, shape[1], rgbaColor=colour, physicsClientId=self.client)
 
     def paint(self, paint: Callable[[Colour], Colour], bodies: Sequence[int], texture: Path | None) -> None:
         """Give every link of some bodies the colour that `paint` makes of its first one, and boxes a texture."""
         for body in bodies:
             for shape in p.getVisualShapeData(body, physicsClientId=self.client):
                 link = shape[1]
-                colour = paint(self._colours.setdefault((body, link), shape[7]))
+                red, green, blue, _ = paint(self._colours.setdefault((body, link), shape[7]))
+                colour = (red, green, blue, float(body not in self._hidden))
                 image = self._texture(texture) if shape[2] == p.GEOM_BOX else -1
                 p.changeVisualShape(body, link, rgbaColor=colour, textureUniqueId=image, physicsClientId=self.client)
 

@@ -188,6 +188,7 @@ class KukaGrasp(KukaArm):
         for index, shapes in enumerate(self._shapes):
             for label, body in enumerate(shapes):
                 self._put(body, self._pose(index) if label == classes[index] else HIDDEN)
+                self._scene.robots.show(body, label == classes[index])
             self._put(self._solids[index], HIDDEN if index == self._held else self._pose(index))
 
     def _pose(self, index: int) -> Pose:
