@@ -45,6 +45,18 @@ def test_workers_give_the_same_steps(pair):
                 same(a["terminal_observation"], b["terminal_observation"])
 
 
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_any_number_of_processes_gives_the_same_environments(workers):
+    local, shared = (srl.make_vec_env(ENVIRONMENT, 5, seed=1, workers=n, image_size=48) for n in (0, workers))
+    np.testing.assert_array_equal(local.reset(), shared.reset())
+    for _ in range(2):
+        for ours, theirs in zip(local.step(np.arange(5) % 4), shared.step(np.arange(5) % 4), strict=True):
+            if not isinstance(ours, list):
+                np.testing.assert_array_equal(ours, theirs)
+    local.close()
+    shared.close()
+
+
 def test_steps_do_not_overwrite_what_was_returned(pair):
     for venv in pair:
         first = venv.reset()

@@ -1,0 +1,91 @@
+"""Writing data sets: what survives the end of a process."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+import worlds
+
+from srl_bench import writer as writing
+from srl_bench.rollouts import open_rollouts
+from srl_bench.writer import COMMITTED, RolloutWriter
+
+INFO = {
+    "environment": "tests/Blobs-v0",
+    "environment_kwargs": {},
+    "recording": {},
+    "n_actions": 4,
+    "factors": [factor.to_dict() for factor in worlds.FACTORS],
+}
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return worlds.simulate(6, 5, size=8)
+
+
+def written(folder, episodes, expected=0):
+    folder.mkdir()
+    writer = RolloutWriter(folder, expected)
+    for episode in episodes:
+        writer.append(episode)
+    return writer
+
+
+def sealed(writer):
+    writer.seal(INFO, seed=0)
+    return open_rollouts(writer.folder)
+
+
+@pytest.mark.parametrize("torn", ["", "6", "6 0123456789abcdef"])
+def test_what_was_committed_is_found_again_and_nothing_else(tmp_path, episodes, torn):
+    """Oracle: the set that was written at once. A process may die within a row, or within a line of the list."""
+    whole = sealed(written(tmp_path / "whole", episodes))
+    first = written(tmp_path / "data", episodes[:3], expected=36)
+    first.commit()
+    first.append(episodes[5])
+    del first
+    with (tmp_path / "data" / COMMITTED).open("a") as stream:
+        stream.write(torn)
+    with (tmp_path / "data" / "observations.npy").open("ab") as stream:
+        stream.write(b"half a frame")
+    second = RolloutWriter(tmp_path / "data", expected=36)
+    assert (second.n_episodes, second.n_steps) == (3, 15)
+    for episode in episodes[3:]:
+        second.append(episode)
+        second.commit()
+    again = sealed(second)
+    assert again.info["sha256"] == whole.info["sha256"]
+    assert again.info["episode_hashes"] == whole.info["episode_hashes"]
+    assert {p.name for p in again.path.iterdir()} == {p.name for p in whole.path.iterdir()}
+
+
+def test_a_writer_that_ends_while_it_seals_can_seal_again(tmp_path, episodes, monkeypatch):
+    whole = sealed(written(tmp_path / "whole", episodes))
+    first = written(tmp_path / "data", episodes)
+    first.commit()
+    monkeypatch.setattr(writing, "check_description", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        first.seal(INFO, seed=0)
+    monkeypatch.undo()
+    assert sealed(RolloutWriter(tmp_path / "data")).info["sha256"] == whole.info["sha256"]
+
+
+@pytest.mark.parametrize("expected", [0, 30, 36, 50])
+def test_files_are_those_of_numpy_whatever_was_expected(tmp_path, episodes, expected):
+    rollouts = sealed(written(tmp_path / "data", episodes, expected))
+    for name in ("observations", "actions", "rewards", "terminated", "truncated", "factors"):
+        rows = np.concatenate([episode[name] for episode in episodes])
+        np.testing.assert_array_equal(getattr(rollouts, name), rows)
+        np.save(tmp_path / "oracle.npy", rows)
+        assert (rollouts.path / f"{name}.npy").read_bytes() == (tmp_path / "oracle.npy").read_bytes()
+
+
+def test_a_full_disk_is_known_before_the_work(tmp_path, episodes, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        written(tmp_path / "data", episodes[:1], expected=36)
