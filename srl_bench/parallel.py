@@ -207,7 +207,10 @@ class WorkerVecEnv(VecEnv):
         return dict_to_obs(self.observation_space, {key: rows.copy() for key, rows in self._observations.items()})
 
 
-_DIED = "a worker process of the environments died, perhaps for lack of memory; use fewer environments or workers=1."
+_DIED = (
+    "a worker process of the environments died: for lack of memory (use fewer environments, or workers=1), or because "
+    "the script that makes them does so outside of `if __name__ == '__main__':`, as its output above then says."
+)
 
 
 def _arrays(raw: dict[str | None, Any], layout: Layout) -> Arrays:

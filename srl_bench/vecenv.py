@@ -35,7 +35,8 @@ def make_vec_env(
         environment: Gymnasium id.
         n_envs: number of environments.
         seed: environment i is seeded by (seed, i), wherever it runs.
-        workers: number of processes that share the environments, this one among them; 0 is as 1.
+        workers: number of processes that share the environments, this one among them; 0 is as 1. They import the
+            script that is run, whose main part has to stand below `if __name__ == "__main__":`.
         plugins: plug-ins that register the environment, for the workers to load.
         kwargs: keyword arguments of the environment; `obs_type="state"` gives the ground truth.
 
