@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pybullet_data
 import trimesh  # type: ignore[import-not-found]
+from write_mesh import write_mesh  # type: ignore[import-not-found]
 
 SOURCE = Path(pybullet_data.getDataPath()) / "kuka_iiwa"
 TARGET = Path(__file__).resolve().parent / "kuka"
@@ -60,9 +61,7 @@ def main() -> None:
     for name, mesh in meshes.items():
         mesh.merge_vertices(merge_norm=True, merge_tex=True)
         small = mesh.simplify_quadric_decimation(face_count=len(mesh.faces) * TRIANGLES // total)
-        lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in small.vertices]
-        lines += [f"f {a} {b} {c}" for a, b, c in small.faces + 1]
-        (TARGET / name).write_text("\n".join(lines) + "\n")
+        write_mesh(TARGET / name, small.vertices, small.faces)
         print(f"{name}: {len(mesh.faces)} -> {len(small.faces)} triangles, z {small.bounds[:, 2].round(4)}")
 
     urdf = (SOURCE / "model.urdf").read_text()

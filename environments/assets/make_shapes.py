@@ -6,6 +6,8 @@ import math
 from itertools import pairwise, product
 from pathlib import Path
 
+from write_mesh import write_mesh  # type: ignore[import-not-found]
+
 FOLDER = Path(__file__).resolve().parent / "shapes"
 SIDES = 10
 Mesh = tuple[list[list[float]], list[list[int]]]
@@ -69,9 +71,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for make in (ball, cone, cylinder, wedge):
         corners, faces = make()
-        lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in corners]
-        lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces]
-        (FOLDER / f"{make.__name__}.obj").write_text("\n".join(lines) + "\n")
+        write_mesh(FOLDER / f"{make.__name__}.obj", corners, faces)
         print(f"{make.__name__}: {len(faces)} triangles")
 
 
