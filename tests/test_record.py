@@ -90,6 +90,13 @@ def test_two_workers_write_the_same_bytes_as_one(tmp_path):
     ]
 
 
+@pytest.mark.slow
+def test_two_workers_record_an_arm_as_one_does(tmp_path):
+    """So many frames that single pixels would show what depends on the pictures drawn before."""
+    one, two = (record("srl_bench/KukaButton-v0", 20_000, out=tmp_path / str(n), workers=n) for n in (1, 2))
+    assert one.info["sha256"] == two.info["sha256"]
+
+
 def test_two_workers_write_the_same_views_domains_and_short_episodes_as_one(tmp_path):
     """The environment ends episodes after 30 steps, so that there are more of them than the frames ask for."""
     kwargs = {**SMALL, "views": ("top", "side"), "max_steps": 30}
