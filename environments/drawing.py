@@ -25,6 +25,8 @@ Shot = tuple[tuple[Any, ...], dict[str, Any]]
 RGB = np.dtype("V3")
 
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
+# the depth where nothing was drawn
+EMPTY = np.float32(1)
 # within the range of depths that pictures can hold, but behind everything
 HIDDEN: Pose = ((0.0, 0.0, -1000.0), UPRIGHT)
 
@@ -144,13 +146,13 @@ class Layer:
 
 
 def over(front: Picture, behind: Picture) -> Picture:
-    """Return two pictures merged by depth."""
-    nearer = front[1] < behind[1]
+    """Return two pictures merged by depth; at the same one, as where edges touch, the renderer keeps the later."""
+    nearer = (front[1] <= behind[1]) & (front[1] < EMPTY)
     return np.where(nearer, front[0], behind[0]), np.where(nearer, front[1], behind[1])
 
 
 def paste(front: Picture, behind: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return RGB (H, W, 3) of `behind` with those pixels of `front` that are nearer than its depth."""
+    """Return RGB (H, W, 3) of `behind` with those pixels of `front` that are nearer than a depth."""
     image = behind.copy()
     # whole pixels at once: several times faster than a mask over the last axis
     np.copyto(image.view(RGB)[..., 0], front[0].getfield(RGB), where=front[1] < depth)

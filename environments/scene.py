@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.environments.drawing import Camera, Layer, Picture, Pose, Shot, over, paste, to_rgb
+from srl_bench.environments.drawing import EMPTY, Camera, Layer, Picture, Pose, Shot, over, paste, to_rgb
 from srl_bench.environments.looks import SIM, Look
 
 if TYPE_CHECKING:
     from srl_bench.environments.simulator import SimulatorEnv
 
-# what stands still, as a camera sees it: camera and goals that it holds for, how to draw the rest, RGB and depth
+# what stands still, as a camera sees it: camera and goals that it holds for, how to draw the rest, RGB, and the depth
+# in front of which the rest is seen
 Still = tuple[tuple[Camera, tuple[Pose, ...]], Shot, NDArray[np.uint8], NDArray[np.float32]]
 
 
@@ -117,4 +118,6 @@ class Scene:
             layer = self._layer("goals", "goal")
             layer.place("goal", goals)
             picture = over(layer.draw(layer.aim(seen, size, self._light)), picture)
-        return (camera, goals), self.robots.aim(seen, size, self._light), to_rgb(picture[0]), picture[1]
+        # also what is drawn at the same depth lies in front
+        depth = np.minimum(np.nextafter(picture[1], 2 * EMPTY), EMPTY)
+        return (camera, goals), self.robots.aim(seen, size, self._light), to_rgb(picture[0]), depth

@@ -188,10 +188,16 @@ class WorkerVecEnv(VecEnv):
 
     def _gather(self, command: str, *args: Any) -> list[Any]:
         """Return the answers of the workers, which have been asked, and of this process."""
-        own = _answer(self._local, self._rows, command, args, {})
-        return _checked([*self._receive(self._pipes), own])
+        try:
+            own = _answer(self._local, self._rows, command, args, {})
+            return _checked([*self._receive(self._pipes), own])
+        except KeyboardInterrupt:
+            self.close()  # the answers still to come would be taken for those to the next request
+            raise
 
     def _send(self, pipe: Connection, command: str, /, *args: Any, **named: Any) -> None:
+        if self._closed:
+            raise WorkerError("these environments are closed, as by an interruption; make new ones.")
         try:
             pipe.send((command, args, named))
         except BrokenPipeError as error:

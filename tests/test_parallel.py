@@ -94,6 +94,20 @@ def test_errors_of_a_worker_arrive(pair, index):
     assert workers.get_attr("max_steps", indices=index) == [7]
 
 
+def test_after_an_interruption_nothing_old_is_taken_for_an_answer(pair, monkeypatch):
+    _, workers = pair
+    workers.reset()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers._local, "step_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        workers.step(np.zeros(5, int))
+    with pytest.raises(WorkerError, match="closed"):
+        workers.step(np.ones(5, int))
+
+
 def test_a_dead_worker_is_an_error(pair):
     _, workers = pair
     workers.reset()

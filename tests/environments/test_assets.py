@@ -8,12 +8,24 @@ from srl_bench.environments.simulator import ASSETS
 
 MESHES = sorted(ASSETS.rglob("*.obj"))
 # seen from the top, an edge of the arm had one of two colours, by turns
-ALTERNATING = [
-    *(0.6378635764122009, 0.35678526759147644, 0.05026399716734886, 0.273574313790488, 1.1701119486480118),
-    *(0.1552485645844383, -1.040869304326743, 0.39638956231464606, 0.9274627111173046, -0.036674507280741064),
-    *(0.7604403305086489, 0.08058515361009272, 0.6177213220274931, 0.414266202989998, 0.5106351028494296),
-    *(-0.20238062425153164, 2.0),
-]
+ALTERNATING = """
+0.6378635764122009 0.35678526759147644 0.05026399716734886 0.273574313790488 1.1701119486480118 0.1552485645844383
+-1.040869304326743 0.39638956231464606 0.9274627111173046 -0.036674507280741064 0.7604403305086489 0.08058515361009272
+0.6177213220274931 0.414266202989998 0.5106351028494296 -0.20238062425153164 2.0
+"""
+# in which a pixel is as far away on the one body as on the other
+TOUCHING = {
+    ("KukaButton", "side"): """
+0.520408034324646 -0.5340819358825684 0.8087924122810364 0.44687423588513814 0.16409142605181248 -0.6451961598063415
+0.6915952577222543 -0.308770498485453 -0.09432368390897405 -0.08640724048562776 1.4863496676342896 0.41622133996341004
+""",
+    ("KukaClutter", "front"): """
+0.7072743773460388 -0.34355875849723816 0.34590309858322144 0.5560740972805529 0.03350917461848946 -0.4439853726964131
+1.236614311452711 -0.1653158774093721 -0.04565388784938359 0.1496896875363171 1.8367813466690306 -0.4517991321771343
+0.6408581035271064 0.09050060466336379 0.5979791773802007 0.4152889055541064 0.7361374830198795 -0.2716475080570061
+0.63223698110863 -0.41229250295294834 0.3979339810185746 0.47039075782607753 1.0187576730274355 0.368048480622245
+""",
+}
 
 
 def rows(file, kind):
@@ -40,10 +52,22 @@ def test_normals_are_at_right_angles_and_stay_when_they_are_normalised(file):
     np.testing.assert_allclose(own[seen], exact[seen] / area[seen, None], atol=2e-4)
 
 
-def test_a_picture_does_not_depend_on_how_many_were_drawn_before():
-    env = make_environment("srl_bench/KukaPush-v0", {"image_size": 97, "views": ("top",)}).unwrapped
+def opened(name, view, size):
+    env = make_environment(f"srl_bench/{name}-v0", {"image_size": size, "views": (view,)}).unwrapped
     env.reset(seed=1)
-    first = env.observe(ALTERNATING)
+    return env
+
+
+def test_a_picture_does_not_depend_on_how_many_were_drawn_before():
+    env, state = opened("KukaPush", "top", 97), np.array(ALTERNATING.split(), float)
+    first = env.observe(state)
     for _ in range(4):
-        np.testing.assert_array_equal(env.observe(ALTERNATING), first)
+        np.testing.assert_array_equal(env.observe(state), first)
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "view"), TOUCHING)
+def test_layers_equal_the_plain_picture_where_bodies_touch(name, view):
+    env = opened(name, view, 224)
+    np.testing.assert_array_equal(env.observe(np.array(TOUCHING[name, view].split(), float)), env.render_plain())
     env.close()
