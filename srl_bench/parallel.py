@@ -126,7 +126,10 @@ class WorkerVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step the environments of this process, then wait for the workers."""
-        rewards, dones, infos = zip(*self._gather("step", self._actions), strict=True)
+        rewards, dones, infos, starts = zip(*self._gather("step", self._actions), strict=True)
+        for part, started in zip(self._slices, starts, strict=True):
+            for index, info in started.items():
+                self.reset_infos[part.start + index] = info
         return self._seen(), np.concatenate(rewards), np.concatenate(dones), [i for part in infos for i in part]
 
     def seed(self, seed: int | None = None) -> list[int | None]:
@@ -170,7 +173,7 @@ class WorkerVecEnv(VecEnv):
 
     def _ask_each(self, command: str, indices: VecEnvIndices, /, *args: Any, **kwargs: Any) -> list[Any]:
         answers: list[Any] = []
-        for index in self._get_indices(indices):
+        for index in (range(self.num_envs)[index] for index in self._get_indices(indices)):
             process = next(i for i, part in enumerate(self._slices) if index < part.stop)
             named = {**kwargs, "indices": [index - self._slices[process].start]}
             if process < len(self._pipes):
@@ -248,9 +251,9 @@ def _answer(venv: LocalVecEnv, rows: Arrays, command: str, args: tuple[Any, ...]
     """Return what a command gives, or the error: all answers are received before one is raised."""
     try:
         if command == "step":
-            observations, *rest = venv.step(*args)
+            observations, rewards, dones, infos = venv.step(*args)
             _store(observations, rows)
-            return rest
+            return rewards, dones, infos, {index: venv.reset_infos[index] for index in dones.nonzero()[0].tolist()}
         if command == "reset":
             _store(venv.reset(), rows)
             return venv.reset_infos

@@ -43,6 +43,8 @@ def test_workers_give_the_same_steps(pair):
             assert a["TimeLimit.truncated"] == b["TimeLimit.truncated"]
             if "terminal_observation" in a:
                 same(a["terminal_observation"], b["terminal_observation"])
+        for a, b in zip(local.reset_infos, workers.reset_infos, strict=True):
+            np.testing.assert_array_equal(a["state"], b["state"])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -76,6 +78,10 @@ def test_attributes_and_methods_reach_single_environments(pair):
         venv.set_attr("marker", 9, indices=[3])
         assert venv.env_method("has_wrapper_attr", "marker") == [False, False, False, True, False]
         assert len(venv.env_method("get_factors", indices=3)) == 1
+        venv.set_attr("last", 1, indices=-1)
+        assert venv.env_method("has_wrapper_attr", "last") == [False, False, False, False, True]
+        with pytest.raises(IndexError):
+            venv.env_method("get_factors", indices=5)
 
 
 @pytest.mark.parametrize("index", [0, 4])
