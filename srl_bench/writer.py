@@ -10,6 +10,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from srl_bench.integrity import checksum, remember
 from srl_bench.rollouts import FRAMES, SCHEMA, seal_of
 from srl_bench.seeding import generator
 
+HASHED = ("observations", "actions", "rewards", "factors")
 HASHED_ROWS = 8
 # one line for each committed episode: its number of rows, its hash
 COMMITTED = "committed.txt"
@@ -120,6 +122,9 @@ class RolloutWriter:
     Args:
         folder: of the data set.
         expected: how many rows there will be, if that is known: see `GrowingArray`.
+
+    Raises:
+        DataError: what was committed is damaged.
     """
 
     def __init__(self, folder: Path, expected: int = 0) -> None:
@@ -130,8 +135,14 @@ class RolloutWriter:
         # the last line of a process that was killed may be half a line
         whole = [line for line in self._list.read_text().splitlines(keepends=True) if line.endswith("\n")]
         os.truncate(self._list, sum(map(len, whole)))
-        self._lengths = [int(line.split()[0]) for line in whole]
-        self._hashes = [line.split()[1] for line in whole]
+        try:
+            self._lengths = [int(line.split()[0]) for line in whole]
+            self._hashes = [line.split()[1] for line in whole]
+            intact = _hashes_in(folder, self._lengths) == self._hashes
+        except (OSError, ValueError, IndexError):
+            intact = False
+        if not intact:
+            raise DataError(f"{folder} holds an unfinished data set that is damaged; it has to be written anew.")
         self._committed = len(whole)
         files = {file.stem: file for file in folder.glob("*.npy") if whole and file.stem != "episodes"}
         self._arrays = {name: GrowingArray.reopen(file, sum(self._lengths)) for name, file in files.items()}
@@ -197,6 +208,25 @@ class RolloutWriter:
 def _episode_hash(episode: Mapping[str, NDArray]) -> str:
     """Hash the first rows of an episode: a recording of another length may hold it cut short."""
     digest = hashlib.sha256()
-    for name in ("observations", "actions", "rewards", "factors"):
+    for name in HASHED:
         digest.update(np.ascontiguousarray(episode[name][:HASHED_ROWS]).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _hashes_in(folder: Path, lengths: list[int]) -> list[str]:
+    """Return the hashes of the first episodes in the files of an unfinished data set.
+
+    Raises:
+        OSError, ValueError: a file is missing or too short.
+    """
+    arrays = {}
+    for name in HASHED if lengths else ():
+        with (folder / f"{name}.npy").open("rb") as stream:
+            npy.read_magic(stream)
+            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+            arrays[name] = np.memmap(stream, dtype, "r", stream.tell(), (sum(lengths), *shape))
+    starts = np.cumsum([0, *lengths])
+    return [
+        _episode_hash({name: rows[start:end] for name, rows in arrays.items()})
+        for start, end in pairwise(starts.tolist())
+    ]

@@ -8,6 +8,7 @@ import pytest
 import worlds
 
 from srl_bench import writer as writing
+from srl_bench.errors import DataError
 from srl_bench.rollouts import open_rollouts
 from srl_bench.writer import COMMITTED, RolloutWriter
 
@@ -59,6 +60,22 @@ def test_what_was_committed_is_found_again_and_nothing_else(tmp_path, episodes, 
     assert again.info["sha256"] == whole.info["sha256"]
     assert again.info["episode_hashes"] == whole.info["episode_hashes"]
     assert {p.name for p in again.path.iterdir()} == {p.name for p in whole.path.iterdir()}
+
+
+@pytest.mark.parametrize("damage", ["short", "zeroed", "list", "missing"])
+def test_what_was_committed_and_then_damaged_is_refused(tmp_path, episodes, damage):
+    written(tmp_path / "data", episodes).commit()
+    file, listed = tmp_path / "data" / "observations.npy", tmp_path / "data" / COMMITTED
+    if damage == "short":
+        os.truncate(file, file.stat().st_size - 1)
+    elif damage == "zeroed":
+        file.write_bytes(file.read_bytes()[:-1000] + bytes(1000))
+    elif damage == "list":
+        listed.write_text("garbage\n" + listed.read_text())
+    else:
+        file.unlink()
+    with pytest.raises(DataError, match="damaged"):
+        RolloutWriter(tmp_path / "data")
 
 
 def test_a_writer_that_ends_while_it_seals_can_seal_again(tmp_path, episodes, monkeypatch):
