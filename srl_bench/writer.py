@@ -78,10 +78,8 @@ class GrowingArray:
     @classmethod
     def reopen(cls, file: Path, rows: int) -> GrowingArray:
         """Go on with the first `rows` rows of a file."""
-        with file.open("rb") as stream:
-            npy.read_magic(stream)
-            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
-        return cls(file, dtype, tuple(shape), rows)
+        array = _mapped(file, rows)
+        return cls(file, array.dtype, array.shape[1:], rows)
 
     def append(self, rows: NDArray) -> None:
         """Add rows (n, *shape)."""
@@ -139,13 +137,13 @@ class RolloutWriter:
             self._lengths = [int(line.split()[0]) for line in whole]
             self._hashes = [line.split()[1] for line in whole]
             intact = _hashes_in(folder, self._lengths) == self._hashes
+            files = {file.stem: file for file in folder.glob("*.npy") if whole and file.stem != "episodes"}
+            self._arrays = {name: GrowingArray.reopen(file, sum(self._lengths)) for name, file in files.items()}
         except (OSError, ValueError, IndexError):
             intact = False
         if not intact:
             raise DataError(f"{folder} holds an unfinished data set that is damaged; it has to be written anew.")
         self._committed = len(whole)
-        files = {file.stem: file for file in folder.glob("*.npy") if whole and file.stem != "episodes"}
-        self._arrays = {name: GrowingArray.reopen(file, sum(self._lengths)) for name, file in files.items()}
 
     @property
     def n_episodes(self) -> int:
@@ -219,14 +217,17 @@ def _hashes_in(folder: Path, lengths: list[int]) -> list[str]:
     Raises:
         OSError, ValueError: a file is missing or too short.
     """
-    arrays = {}
-    for name in HASHED if lengths else ():
-        with (folder / f"{name}.npy").open("rb") as stream:
-            npy.read_magic(stream)
-            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
-            arrays[name] = np.memmap(stream, dtype, "r", stream.tell(), (sum(lengths), *shape))
+    arrays = {name: _mapped(folder / f"{name}.npy", sum(lengths)) for name in HASHED if lengths}
     starts = np.cumsum([0, *lengths])
     return [
         _episode_hash({name: rows[start:end] for name, rows in arrays.items()})
         for start, end in pairwise(starts.tolist())
     ]
+
+
+def _mapped(file: Path, rows: int) -> NDArray:
+    """Return the first rows of an unfinished `.npy` file, whose header does not yet count them."""
+    with file.open("rb") as stream:
+        npy.read_magic(stream)
+        (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+        return np.memmap(stream, dtype, "r", stream.tell(), (rows, *shape))

@@ -62,7 +62,7 @@ def test_what_was_committed_is_found_again_and_nothing_else(tmp_path, episodes, 
     assert {p.name for p in again.path.iterdir()} == {p.name for p in whole.path.iterdir()}
 
 
-@pytest.mark.parametrize("damage", ["short", "zeroed", "list", "missing"])
+@pytest.mark.parametrize("damage", ["short", "zeroed", "list", "missing", "flags"])
 def test_what_was_committed_and_then_damaged_is_refused(tmp_path, episodes, damage):
     written(tmp_path / "data", episodes).commit()
     file, listed = tmp_path / "data" / "observations.npy", tmp_path / "data" / COMMITTED
@@ -70,6 +70,8 @@ def test_what_was_committed_and_then_damaged_is_refused(tmp_path, episodes, dama
         os.truncate(file, file.stat().st_size - 1)
     elif damage == "zeroed":
         file.write_bytes(file.read_bytes()[:-1000] + bytes(1000))
+    elif damage == "flags":
+        os.truncate(tmp_path / "data" / "terminated.npy", 130)
     elif damage == "list":
         listed.write_text("garbage\n" + listed.read_text())
     else:
