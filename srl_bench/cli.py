@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -13,9 +14,6 @@ from srl_bench import cli_agents, cli_data, cli_results, cli_suites
 from srl_bench.cli_data import Plugins, load_plugins, open_data
 from srl_bench.config import TrainConfig
 from srl_bench.errors import SrlBenchError
-
-if TYPE_CHECKING:
-    pass
 
 app = tyro.extras.SubcommandApp()
 for command in (cli_data.record, cli_data.info, cli_data.pack, cli_data.unpack, cli_data.export, cli_data.play):
@@ -254,6 +252,11 @@ def main() -> None:
     except SrlBenchError as error:
         raise SystemExit(f"srl-bench: {error}") from None
     except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            place = f"{error.filename}: " if error.filename else ""
+            raise SystemExit(
+                f"srl-bench: {place}{error.strerror}; free some, and run the same command again."
+            ) from None
         if error.filename is None:
             raise
         raise SystemExit(f"srl-bench: {error.filename}: {error.strerror}") from None

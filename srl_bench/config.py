@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 import reprlib
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+import numpy as np
 
 from srl_bench.errors import ConfigError, UnknownNameError
 from srl_bench.files import read_yaml
@@ -22,6 +25,33 @@ AlgorithmName = Literal[
     "a2c", "ars", "cma_es", "crossq", "ddpg", "dqn", "maskable_ppo", "ppo", "qrdqn", "random", "recurrent_ppo", "sac",
     "td3", "tqc", "trpo",
 ]  # fmt: skip
+
+
+def check_types(config: Any) -> None:
+    """Give every field the type that it is declared with, as suite files do; numbers of numpy become plain ones.
+
+    Raises:
+        ConfigError: a value is of another type, or what a dictionary holds cannot be written as JSON.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    for name, hint in get_type_hints(type(config)).items():
+        value = _plain(getattr(config, name))
+        try:
+            object.__setattr__(config, name, TypeAdapter(hint).validate_python(value))
+            json.dumps(value)
+        except ValidationError as error:
+            raise ConfigError(f"{name}={value!r} is not accepted: {error.errors()[0]['msg']}.") from error
+        except TypeError as error:
+            raise ConfigError(f"{name}={value!r} is not accepted: it cannot be written as JSON.") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def check_positive(config: Any, *names: str) -> None:
@@ -89,6 +119,7 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_types(self)
         check_finite(self)
         check_positive(self, "frames", "max_steps")
         if not 0 <= self.noise <= 1:
@@ -138,6 +169,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_types(self)
         check_finite(self)
         check_device(self.device)
         check_positive(self, "latent_dim", "steps", "batch_size", "validate_every", "threads", "frame_stack")
@@ -188,6 +220,7 @@ class RLConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_types(self)
         check_finite(self)
         check_device(self.device)
         check_positive(self, "steps", "n_envs", "eval_every", "eval_episodes", "threads", "frame_stack")

@@ -216,15 +216,18 @@ def with_policy(config: RecordConfig) -> RecordConfig:
 
 
 def agent_version(config: RecordConfig) -> str:
-    """Return the hash of the weights that act and of the encoder that they read; "" without an agent."""
+    """Return the hash of the weights that act and of the encoder that they read; "" if there are none."""
     policy = str(config.policy)
     if config.policy is None or policy in POLICIES:
         return ""
+    places = (Path(policy if Path(policy).is_dir() else policy.partition(":")[2]), Path(config.agent_reads))
+    files = [
+        file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.safetensors")))
+    ]
     digest = hashlib.sha256()
-    for place in (Path(policy if Path(policy).is_dir() else policy.partition(":")[2]), Path(config.agent_reads)):
-        for file in [place] if place.is_file() else sorted(place.rglob("*.safetensors")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest() if files else ""
 
 
 def check_policy(policy: str | None) -> None:

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from srl_bench.provenance import code_version
 from srl_bench.registry import load_plugin, plugin_version
 from srl_bench.rollouts import Rollouts, open_rollouts
 from srl_bench.writer import RolloutWriter
+
+# in the folder of an unfinished data set, what it is to hold
+NOTE = "recording.json"
 
 
 def record(
@@ -69,12 +72,7 @@ def record(
     config = with_policy(config)
     path = Path(out) if out is not None else Path("data") / recording_name(config, plugins)
     if path.exists() and any(path.iterdir()):
-        found = open_rollouts(path)
-        if found.info["recording"] != json.loads(json.dumps(asdict(config))):
-            raise DataError(
-                f"{path} holds another recording ({found.info['recording']}); give another folder or delete it."
-            )
-        return found
+        return _recorded(path, config)
     info = _describe(config)
     with _partial(path, config, plugins) as folder, progress() as bar:
         # every episode adds its final observation
@@ -90,9 +88,31 @@ def record(
                     writer.commit()
                     bar.update(task, completed=writer.n_steps)
         writer.seal(info, seed=config.seed)
+        (folder / NOTE).unlink()
         folder.rename(path)
     writer.remember(path)
     return open_rollouts(path)
+
+
+def _recorded(path: Path, config: RecordConfig) -> Rollouts:
+    """Open a data set of an earlier run.
+
+    Raises:
+        DataError: it is damaged, or of another configuration, or of an agent that has since been trained again.
+    """
+    found = open_rollouts(path)
+    if found.info["recording"] != json.loads(json.dumps(asdict(config))):
+        raise DataError(
+            f"{path} holds another recording ({found.info['recording']}); give another folder or delete it."
+        )
+    # an agent that is gone, as on another machine, contradicts nothing
+    agent = agent_version(config)
+    if agent and agent != found.info.get("agent", agent):
+        raise DataError(
+            f"{path} was recorded with other weights than {config.policy} (reading {config.agent_reads}) has now; "
+            "give another folder or delete it."
+        )
+    return found
 
 
 @contextmanager
@@ -101,31 +121,36 @@ def _partial(path: Path, config: RecordConfig, plugins: tuple[str, ...]) -> Iter
 
     Raises:
         DataError: another process records the same data set.
+        OSError: of the disk, such as that it is full; names the folder.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.with_name(f".{path.name}.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
+    lock = FileLock(path.with_name(f".{path.name}.partial.lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise DataError(f"another process is recording {path}; wait for it, or give another folder.") from error
-    request = {"name": recording_name(config, plugins), "recording": asdict(config)}
-    note = folder / "recording.json"
+    request = json.dumps({"name": recording_name(config, plugins), "recording": asdict(config)})
+    note = folder / NOTE
     try:
-        if not note.exists() or note.read_text() != json.dumps(request):
+        folder.mkdir(exist_ok=True)
+        if not note.exists() or note.read_text() != request:
             for file in folder.iterdir():
-                if file.name != "lock":
-                    file.unlink()
-            note.write_text(json.dumps(request))
+                file.unlink()
+            note.write_text(request)
         for file in folder.glob(LEFT_FRAMES):
             file.unlink()
         yield folder
-        for file in (path / "recording.json", path / "lock", *path.glob(LEFT_FRAMES)):
-            file.unlink(missing_ok=True)
     except SrlBenchError:
         shutil.rmtree(folder)
         raise
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
     finally:
+        # only while it is held, so that no other process holds it; Windows first lets go of it, and removes it itself
+        with suppress(PermissionError):
+            Path(lock.lock_file).unlink()
         lock.release()
 
 
@@ -152,6 +177,7 @@ def _describe(config: RecordConfig) -> dict[str, Any]:
         "environment": config.environment,
         "environment_kwargs": arguments_in(config, widest_domain(environments)),
         "recording": asdict(config),
+        "agent": agent_version(config),
         "n_actions": int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0,
         "action_bounds": [space.low.tolist(), space.high.tolist()] if isinstance(space, gymnasium.spaces.Box) else None,
         "factors": [factor.to_dict() for factor in table],

@@ -10,7 +10,6 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from srl_bench.seeding import generator
 
 HASHED = ("observations", "actions", "rewards", "factors")
 HASHED_ROWS = 8
-# one line for each committed episode: its number of rows, its hash
+# one line for each committed episode: its number of rows, its hash, a hash of all that was written up to there
 COMMITTED = "committed.txt"
 
 
@@ -51,6 +50,8 @@ def split_episodes(n_episodes: int, seed: int) -> dict[str, list[int]]:
 class GrowingArray:
     """A `.npy` file of rows (n, *shape) that is longer with every append.
 
+    Nothing is held back in memory, which after an error could reach the file when another process has it.
+
     Args:
         file: where; what is in it beyond `rows` is dropped.
         dtype: of the numbers.
@@ -61,47 +62,61 @@ class GrowingArray:
 
     def __init__(self, file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: int = 0, expected: int = 0) -> None:
         self._file = file
-        self._stream = file.open("r+b" if rows else "w+b")
+        self._stream = file.open("r+b" if rows else "w+b", buffering=0)
         self._dtype = dtype
         self._shape = shape
         self._rows = rows
-        self._expected = 0 if rows else expected
+        self._expected = expected
         self._digest = hashlib.sha256(self._header(expected))
-        self._stream.write(self._header(rows))
+        self._write(np.frombuffer(self._header(rows), np.uint8))
         start, width = self._stream.tell(), math.prod(shape) * dtype.itemsize
         self._stream.truncate(start + rows * width)
-        if self._expected and hasattr(os, "posix_fallocate"):
+        if rows:
+            hashlib.file_digest(self._stream, lambda: self._digest)
+        if expected > rows and hasattr(os, "posix_fallocate"):
             # a full disk is known before the work, and writing takes half as long
-            os.posix_fallocate(self._stream.fileno(), 0, start + self._expected * width)
+            os.posix_fallocate(self._stream.fileno(), 0, start + expected * width)
         self._stream.seek(start + rows * width)
 
     @classmethod
-    def reopen(cls, file: Path, rows: int) -> GrowingArray:
-        """Go on with the first `rows` rows of a file."""
-        array = _mapped(file, rows)
-        return cls(file, array.dtype, array.shape[1:], rows)
+    def reopen(cls, file: Path, rows: int, expected: int) -> GrowingArray:
+        """Go on with the first `rows` rows of a file, whose header does not yet count them.
+
+        Raises:
+            ValueError: this is no `.npy` file, or it holds less.
+        """
+        with file.open("rb") as stream:
+            npy.read_magic(stream)
+            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+            end = stream.tell() + rows * math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or file.stat().st_size < end:
+            raise ValueError(f"{file} does not hold {rows} rows of {dtype}{shape}.")
+        return cls(file, dtype, tuple(shape), rows, expected)
+
+    @property
+    def state(self) -> bytes:
+        """A hash of all rows."""
+        return self._digest.digest()
 
     def append(self, rows: NDArray) -> None:
         """Add rows (n, *shape)."""
-        data = np.ascontiguousarray(rows, dtype=self._dtype).data
-        self._stream.write(data)
-        if self._expected:
-            self._digest.update(data)
+        data = np.ascontiguousarray(rows, dtype=self._dtype).reshape(-1).view(np.uint8)
+        self._write(data)
+        self._digest.update(data.data)
         self._rows += len(rows)
-
-    def flush(self) -> None:
-        """Hand all rows to the operating system: they survive the end of this process."""
-        self._stream.flush()
 
     def close(self) -> str:
         """Write the length, and everything to the disk; return the checksum."""
         self._stream.truncate(self._stream.tell())
         self._stream.seek(0)
-        self._stream.write(self._header(self._rows))
-        self._stream.flush()
+        self._write(np.frombuffer(self._header(self._rows), np.uint8))
         os.fsync(self._stream.fileno())
         self._stream.close()
         return self._digest.hexdigest() if self._rows == self._expected else checksum(self._file)
+
+    def _write(self, data: NDArray[np.uint8]) -> None:
+        while len(data):
+            data = data[self._stream.write(data.data) :]
 
     def _header(self, rows: int) -> bytes:
         # numpy pads the header so that the first dimension can grow in place
@@ -131,19 +146,23 @@ class RolloutWriter:
         self._list = folder / COMMITTED
         self._list.touch()
         # the last line of a process that was killed may be half a line
-        whole = [line for line in self._list.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        os.truncate(self._list, sum(map(len, whole)))
+        lines = self._list.read_text("ascii", errors="replace").splitlines(keepends=True)
+        self._lines = [line for line in lines if line.endswith("\n")]
+        os.truncate(self._list, sum(map(len, self._lines)))
+        self._committed = len(self._lines)
+        self._listed = hashlib.sha256("".join(self._lines[:-1]).encode())
+        self._arrays: dict[str, GrowingArray] = {}
         try:
-            self._lengths = [int(line.split()[0]) for line in whole]
-            self._hashes = [line.split()[1] for line in whole]
-            intact = _hashes_in(folder, self._lengths) == self._hashes
-            files = {file.stem: file for file in folder.glob("*.npy") if whole and file.stem != "episodes"}
-            self._arrays = {name: GrowingArray.reopen(file, sum(self._lengths)) for name, file in files.items()}
+            self._lengths = [int(line.split()[0]) for line in self._lines]
+            self._hashes = [line.split()[1] for line in self._lines]
+            for file in folder.glob("*.npy") if self._lines else ():
+                if file.stem != "episodes":
+                    self._arrays[file.stem] = GrowingArray.reopen(file, sum(self._lengths), expected)
+            intact = not self._lines or self._line() == self._lines[-1]
         except (OSError, ValueError, IndexError):
             intact = False
         if not intact:
             raise DataError(f"{folder} holds an unfinished data set that is damaged; it has to be written anew.")
-        self._committed = len(whole)
 
     @property
     def n_episodes(self) -> int:
@@ -164,15 +183,21 @@ class RolloutWriter:
             self._arrays[name].append(rows)
         self._lengths.append(len(episode["observations"]))
         self._hashes.append(_episode_hash(episode))
+        self._listed.update("".join(self._lines[-1:]).encode())
+        self._lines.append(self._line())
 
     def commit(self) -> None:
         """Keep what was appended, whatever happens to this process."""
-        for array in self._arrays.values():
-            array.flush()
-        new = zip(self._lengths[self._committed :], self._hashes[self._committed :], strict=True)
         with self._list.open("a") as stream:
-            stream.writelines(f"{rows} {digest}\n" for rows, digest in new)
+            stream.writelines(self._lines[self._committed :])
         self._committed = self.n_episodes
+
+    def _line(self) -> str:
+        """Return what the list says of the last episode, with a hash of all rows and lines up to there."""
+        state = self._listed.copy()
+        for name, array in sorted(self._arrays.items()):
+            state.update(name.encode() + array.state)
+        return f"{self._lengths[-1]} {self._hashes[-1]} {state.hexdigest()[:16]}\n"
 
     def seal(self, info: Mapping[str, Any], *, seed: int) -> None:
         """Write the remaining arrays, the episode split, the checksums and the description."""
@@ -209,25 +234,3 @@ def _episode_hash(episode: Mapping[str, NDArray]) -> str:
     for name in HASHED:
         digest.update(np.ascontiguousarray(episode[name][:HASHED_ROWS]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _hashes_in(folder: Path, lengths: list[int]) -> list[str]:
-    """Return the hashes of the first episodes in the files of an unfinished data set.
-
-    Raises:
-        OSError, ValueError: a file is missing or too short.
-    """
-    arrays = {name: _mapped(folder / f"{name}.npy", sum(lengths)) for name in HASHED if lengths}
-    starts = np.cumsum([0, *lengths])
-    return [
-        _episode_hash({name: rows[start:end] for name, rows in arrays.items()})
-        for start, end in pairwise(starts.tolist())
-    ]
-
-
-def _mapped(file: Path, rows: int) -> NDArray:
-    """Return the first rows of an unfinished `.npy` file, whose header does not yet count them."""
-    with file.open("rb") as stream:
-        npy.read_magic(stream)
-        (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
-        return np.memmap(stream, dtype, "r", stream.tell(), (rows, *shape))

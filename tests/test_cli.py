@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from srl_bench import cli
+from srl_bench import cli, episodes
 from srl_bench.rollouts import open_rollouts
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -42,6 +43,22 @@ def failure(run, *words):
     with pytest.raises(SystemExit) as caught:
         run(*words)
     return str(caught.value)
+
+
+def test_a_full_disk_is_said_in_one_line(run, tmp_path, monkeypatch):
+    """What was recorded until then stays, and the same command goes on."""
+    original, words = episodes.run_episode, ("record", "--frames", 240, "--max-steps", 20, "--workers", 1)
+
+    def full(*args):
+        if args[3] == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*args)
+
+    monkeypatch.setattr(episodes, "run_episode", full)
+    said = failure(run, *words, "--out", tmp_path / "data")
+    assert f"{tmp_path}/.data.partial: No space left on device" in said
+    monkeypatch.setattr(episodes, "run_episode", lambda *args: original(*args) if args[3] >= 8 else 1 / 0)
+    assert "240" in run(*words, "--out", tmp_path / "data")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -160,6 +160,16 @@ def test_the_same_recording_is_opened_and_not_repeated(tmp_path, monkeypatch):
     assert small(tmp_path / "data").data_hash == first.data_hash
 
 
+def test_numbers_may_be_those_of_numpy_or_whole_floats(tmp_path):
+    kwargs = {"image_size": np.int64(48), "views": np.array(["top"])}
+    options = {"seed": np.uint8(3), "max_steps": np.int64(20), "noise": np.float32(0.25)}
+    found = small(tmp_path / "data", 1e2, environment_kwargs=kwargs, **options)
+    plain = {"image_size": 48, "views": ["top"]}
+    other = small(tmp_path / "data", 100, seed=3, max_steps=20, noise=0.25, environment_kwargs=plain)
+    assert found.info == other.info
+    assert (found.info["recording"]["frames"], found.info["recording"]["environment_kwargs"]) == (100, plain)
+
+
 def test_options_survive_the_description(tmp_path, monkeypatch):
     """JSON has no tuples; a recording must still recognise itself."""
     first = small(tmp_path / "data", environment_kwargs={"image_size": 48, "random_target": False})
@@ -173,6 +183,22 @@ def test_another_recording_in_the_folder_is_refused(tmp_path, change):
     small(tmp_path / "data")
     with pytest.raises(DataError, match="another recording"):
         small(tmp_path / "data", **change)
+
+
+def test_an_agent_that_was_trained_again_is_another_recording(tmp_path):
+    """The same file with other weights; one that is gone contradicts nothing."""
+    from stable_baselines3 import A2C
+
+    venv, stored = make_vec_env(ID, 1, obs_type="state"), tmp_path / "agent.zip"
+    options = {"policy": f"a2c:{stored}", "agent_reads": "ground_truth"}
+    A2C("MlpPolicy", venv, seed=0, device="cpu").save(stored)
+    first = small(tmp_path / "data", **options)
+    assert small(tmp_path / "data", **options).info == first.info
+    A2C("MlpPolicy", venv, seed=1, device="cpu").save(stored)
+    with pytest.raises(DataError, match="recorded with other weights"):
+        small(tmp_path / "data", **options)
+    stored.unlink()
+    assert small(tmp_path / "data", **options).info == first.info
 
 
 def test_a_damaged_recording_is_refused(tmp_path):
@@ -303,8 +329,7 @@ def test_long_episodes(tmp_path):
 
 
 def test_two_recorders_of_one_data_set(tmp_path):
-    (tmp_path / ".data.partial").mkdir()
-    with FileLock(tmp_path / ".data.partial" / "lock"), pytest.raises(DataError, match="another process"):
+    with FileLock(tmp_path / ".data.partial.lock"), pytest.raises(DataError, match="another process"):
         small(tmp_path / "data")
 
 
@@ -362,6 +387,11 @@ def test_a_recording_is_named_after_the_weights_of_its_agent(tmp_path):
         ({"agent_reads": "ground_truth"}, ConfigError, "for an agent in a file"),
         ({"max_stepz": 5}, ConfigError, "max_stepz.*max_steps"),
         ({"frames": 30}, DataError, "at least 3"),
+        ({"frames": 60.5}, ConfigError, "frames=60.5.*integer"),
+        ({"seed": "zero"}, ConfigError, "seed='zero'.*integer"),
+        ({"policy": 3}, ConfigError, "policy=3.*string"),
+        ({"environment_kwargs": {"image_size": 64j}}, ConfigError, "64j.*JSON"),
+        ({"environment_kwargs": {"max_steps": 25.0}}, ConfigError, "max_steps=25.0.*integer"),
     ],
 )
 def test_refusals_name_what_is_accepted(tmp_path, arguments, error, message):

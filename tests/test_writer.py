@@ -1,7 +1,10 @@
 """Writing data sets: what survives the end of a process."""
 
 import errno
+import gc
+import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,9 +65,12 @@ def test_what_was_committed_is_found_again_and_nothing_else(tmp_path, episodes, 
     assert {p.name for p in again.path.iterdir()} == {p.name for p in whole.path.iterdir()}
 
 
-@pytest.mark.parametrize("damage", ["short", "zeroed", "list", "missing", "flags"])
-def test_what_was_committed_and_then_damaged_is_refused(tmp_path, episodes, damage):
-    written(tmp_path / "data", episodes).commit()
+@pytest.mark.parametrize(
+    "damage", ["short", "zeroed", "deep", "list", "binary", "line", "missing", "flags", "no flags"]
+)
+def test_what_was_committed_and_then_damaged_is_refused(tmp_path, damage):
+    """ "deep" is one bit, after the rows by which an episode is recognised."""
+    written(tmp_path / "data", worlds.simulate(3, 20, size=8)).commit()
     file, listed = tmp_path / "data" / "observations.npy", tmp_path / "data" / COMMITTED
     if damage == "short":
         os.truncate(file, file.stat().st_size - 1)
@@ -72,8 +78,19 @@ def test_what_was_committed_and_then_damaged_is_refused(tmp_path, episodes, dama
         file.write_bytes(file.read_bytes()[:-1000] + bytes(1000))
     elif damage == "flags":
         os.truncate(tmp_path / "data" / "terminated.npy", 130)
+    elif damage == "deep":
+        content = bytearray(file.read_bytes())
+        content[128 + 15 * 192] ^= 1
+        file.write_bytes(content)
+    elif damage == "no flags":
+        (tmp_path / "data" / "terminated.npy").unlink()
     elif damage == "list":
         listed.write_text("garbage\n" + listed.read_text())
+    elif damage == "binary":
+        listed.write_bytes(b"\xff\xfe\n" + listed.read_bytes())
+    elif damage == "line":
+        length, first, rest = listed.read_text().split(" ", 2)
+        listed.write_text(f"{length} {first[::-1]} {rest}")
     else:
         file.unlink()
     with pytest.raises(DataError, match="damaged"):
@@ -108,3 +125,42 @@ def test_a_full_disk_is_known_before_the_work(tmp_path, episodes, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         written(tmp_path / "data", episodes[:1], expected=36)
+
+
+def test_after_a_full_disk_nothing_is_written_later(tmp_path, episodes, monkeypatch):
+    """The writer lives as long as its exception, and another one may have sealed the set before it goes."""
+    whole = sealed(written(tmp_path / "whole", episodes))
+    first = written(tmp_path / "data", episodes[:3])
+    first.commit()
+
+    def full(array, data):
+        array._stream.write(data[: len(data) // 2].data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writing.GrowingArray, "_write", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        first.append(episodes[3])
+    monkeypatch.undo()
+    second = RolloutWriter(tmp_path / "data")
+    for episode in episodes[3:]:
+        second.append(episode)
+    assert sealed(second).data_hash == whole.data_hash
+    del first, error
+    gc.collect()
+    assert open_rollouts(tmp_path / "data").data_hash == whole.data_hash
+
+
+def test_short_writes_are_completed(tmp_path, episodes, monkeypatch):
+    """An unbuffered file may take less than it is given."""
+    whole = sealed(written(tmp_path / "whole", episodes))
+    opened = Path.open
+
+    class Short(io.FileIO):
+        def write(self, data):
+            return super().write(data[:7])
+
+    def open_short(file, mode="r", buffering=-1, **options):
+        return opened(file, mode, buffering, **options) if buffering else Short(file, mode.replace("b", ""))
+
+    monkeypatch.setattr(Path, "open", open_short)
+    assert sealed(written(tmp_path / "data", episodes, 36)).data_hash == whole.data_hash
