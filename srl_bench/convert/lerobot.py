@@ -59,15 +59,17 @@ from srl_bench.convert.lerobot_target import (
 from srl_bench.convert.lerobot_tasks import TASK, Tasks, read_tasks, tasks_of, write_tasks
 from srl_bench.convert.sealing import (
     Bounds,
+    Exported,
     check_final_rows,
     checked_description,
     foreign_info,
+    own_state,
     require_state,
     write_rollouts,
 )
 from srl_bench.convert.video import ENCODINGS
 from srl_bench.errors import ConfigError, DataError, UnknownNameError
-from srl_bench.rollouts import Rollouts, atomic_folder
+from srl_bench.rollouts import ARRAYS, FRAMES, OPTIONAL, Rollouts, atomic_folder
 
 DESCRIPTION = "meta/srl_bench.json"
 
@@ -218,7 +220,10 @@ def from_lerobot(
     new_folder(out)
     source = open_source(Path(folder))
     own, described = _described(source)
-    state = state if own is None else (STATE if own["factors"] else None)
+    if own is not None:
+        state = own_state(
+            source.root / DESCRIPTION, own, state, STATE, n_actions=n_actions, action_bounds=action_bounds
+        )
     keys = _chosen_cameras(source, cameras, own, size)
     episodes = read_episode_table(source, keys)
     files = data_files(source, episodes)
@@ -244,7 +249,12 @@ def from_lerobot(
         info = {**info, "views": views}
     images = read_images(source, files, episodes, keys)
     rows = (episode_of(columns, episodes, index, cameras, size, whole) for index, cameras in enumerate(images))
-    return write_rollouts(out, rows, info, names=[*names, *label], categorical=label, seed=seed, described=described)
+    exported = None
+    if described is not None:
+        same_images = cameras is None and size in (None, source.cameras[keys[0]]) and all(map(source.is_exact, keys))
+        exact = [name for name in (*ARRAYS, *OPTIONAL) if whole and (same_images or name not in FRAMES)]
+        exported = Exported(source.root / DESCRIPTION, described, exact)
+    return write_rollouts(out, rows, info, names=[*names, *label], categorical=label, seed=seed, exported=exported)
 
 
 def _described(source: Source) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -31,7 +31,7 @@ from srl_bench.convert.checks import (
     read_json,
     reading,
 )
-from srl_bench.convert.video import VideoReader
+from srl_bench.convert.video import ENCODINGS, VideoReader
 from srl_bench.errors import DataError
 
 CAMERA = "observation.images."
@@ -76,6 +76,13 @@ class Source:
                 sides = shape[:2] if shape[2] == 3 else shape[1:]
                 found[key] = image_shape(self.place, *sides)[:2]
         return found
+
+    def is_exact(self, camera: str) -> bool:
+        """Return whether the images of a camera are stored without loss, as far as the description says."""
+        feature = self.features[camera]
+        about, lossless = feature.get("info") or {}, ENCODINGS["lossless"]
+        stored = about.get("video.codec"), about.get("video.pix_fmt")
+        return feature["dtype"] == "image" or stored == (lossless.stored_codec, lossless.stored_pixels)
 
 
 def open_source(root: Path) -> Source:

@@ -23,14 +23,16 @@ from srl_bench.convert.hdf5 import Source, check_episodes, open_source, read_epi
 from srl_bench.convert.sealing import (
     Bounds,
     Episode,
+    Exported,
     check_final_rows,
     checked_description,
     foreign_info,
+    own_state,
     scaled_actions,
     write_rollouts,
 )
 from srl_bench.errors import ConfigError, DataError
-from srl_bench.rollouts import Rollouts, atomic_folder
+from srl_bench.rollouts import ARRAYS, FRAMES, OPTIONAL, Rollouts, atomic_folder
 from srl_bench.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def from_minari(
     described = source.metadata.get(DESCRIPTION)
     own = None if described is None else checked_description(source.place, described)
     if own is not None:
-        state = "state" if own["factors"] else None
+        state = own_state(source.place, own, state, "state", action_bounds=action_bounds)
         if observations is None and len(own.get("views", ())) > 1:  # spaces sort their entries
             source = open_source(folder, own["views"])
     elif size is None and len(set(source.sizes)) > 1:
@@ -155,7 +157,10 @@ def from_minari(
         info = {**info, "views": source.views}
     read = read_episodes(source, indices, state)
     episodes = (_episode(source, arrays, images, size, bounds, own=own is not None) for arrays, images in read)
-    return write_rollouts(out, episodes, info, seed=seed, described=described)
+    same_images = observations is None and size in (None, source.sizes[0])
+    exact = [name for name in (*ARRAYS, *OPTIONAL) if same_images or name not in FRAMES]
+    exported = None if described is None else Exported(source.place, described, exact)
+    return write_rollouts(out, episodes, info, seed=seed, exported=exported)
 
 
 def _place(dataset_id: str) -> tuple[str | None, Path]:

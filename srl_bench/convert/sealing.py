@@ -2,15 +2,15 @@
 
 A data set that we exported carries its own description. When its arrays come back bit for bit, the description
 comes back as it was, its seal included; when they do not (lossy images), its facts and its split are kept and
-sealed anew.
+sealed anew. Arrays that were exported without loss but come back otherwise were altered, and are refused.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,32 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from srl_bench.convert.checks import new_folder
-from srl_bench.errors import DataError
+from srl_bench.errors import ConfigError, DataError
 from srl_bench.factors import Factor
 from srl_bench.rollouts import SCHEMA, SPLITS, Rollouts, atomic_folder, open_rollouts, seal_of
-from srl_bench.writer import RolloutWriter
+from srl_bench.writer import HASHED, RolloutWriter
 
 # The writer makes these entries of a description; all others describe what was recorded.
 SEALED = ("schema", "split", "episode_hashes", "sha256", "versions", "seal")
 STEPPED = ("actions", "rewards", "terminated", "truncated")
+ADVICE = "Export them again, or delete this description to import what is there as a data set of others."
 Episode = dict[str, NDArray]
 Bounds = tuple[ArrayLike, ArrayLike]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a data set that we exported says of itself.
+
+    Attributes:
+        place: where it says so.
+        info: the content of `rollouts.json`.
+        exact: the arrays that come back bit for bit.
+    """
+
+    place: Path
+    info: Mapping[str, Any]
+    exact: Collection[str]
 
 
 def write_rollouts(
@@ -38,7 +54,7 @@ def write_rollouts(
     names: Sequence[str] = (),
     categorical: Sequence[str] = (),
     seed: int | None = None,
-    described: Mapping[str, Any] | None = None,
+    exported: Exported | None = None,
 ) -> Rollouts:
     """Write episodes as a sealed data set and open it.
 
@@ -48,11 +64,11 @@ def write_rollouts(
         info: the description; without the entry "factors", they are called `names` and have the ranges of the data.
         names: one per column of the factors; by default state_0 and so on.
         categorical: those of them that are numbers of categories.
-        seed: of the split into training, validation and test episodes; by default that of `described`, or 0.
-        described: what `rollouts.json` of the exported data set held, if this is one.
+        seed: of the split into training, validation and test episodes; by default that of `exported`, or 0.
+        exported: what a data set of ours says of itself.
 
     Raises:
-        DataError: `out` is not empty, an episode is malformed, or there are too few.
+        DataError: `out` is not empty, an episode is malformed, there are too few, or a set of ours was altered.
     """
     out = new_folder(out)
     with atomic_folder(out) as folder:
@@ -64,8 +80,11 @@ def write_rollouts(
             writer.append(episode)
         table = [factor.to_dict() for factor in ranges.factors(names, categorical)]
         writer.seal({"factors": table, **info}, seed=seed or 0)
-        if described is not None and seed is None:
-            _restore(folder / "rollouts.json", described)
+        if exported is not None:
+            info = json.loads((folder / "rollouts.json").read_text())
+            _check_unaltered(exported, info)
+            if seed is None:
+                (folder / "rollouts.json").write_text(json.dumps(_restored(info, exported.info), indent=1))
     writer.remember(out)
     return open_rollouts(out)
 
@@ -151,9 +170,10 @@ def checked_description(source: object, value: Any) -> dict[str, Any]:
     """Return the part of a `rollouts.json` that describes what was recorded, from a foreign file.
 
     Raises:
-        DataError: an entry is missing or of the wrong type.
+        DataError: an entry is missing or of the wrong type, or it was altered.
     """
     kinds = {"environment": str, "environment_kwargs": dict, "recording": dict, "n_actions": int, "factors": list}
+    kinds |= {"sha256": dict, "episode_hashes": list}
     if not isinstance(value, dict):
         raise DataError(f"{source} holds no description of rollouts.")
     for name, kind in kinds.items():
@@ -168,7 +188,25 @@ def checked_description(source: object, value: Any) -> dict[str, Any]:
         named = isinstance(row, dict) and set(row) <= allowed and {"name", "unit", "low", "high"} <= set(row)
         if not named or not all(isinstance(row[end], int | float) for end in ("low", "high")):
             raise DataError(f"{source}: {str(row)[:80]} does not describe a factor.")
+    if seal_of({name: entry for name, entry in value.items() if name != "seal"}) != value.get("seal"):
+        raise DataError(f"{source}: the description of the rollouts was altered (its seal does not match). {ADVICE}")
     return {name: entry for name, entry in value.items() if name not in SEALED}
+
+
+def own_state(source: object, own: Mapping[str, Any], state: str | None, default: str, **others: Any) -> str | None:
+    """Return where a data set of ours has its ground truth, None if it has none.
+
+    Raises:
+        ConfigError: another place was asked for, or one of the other arguments given: the set says these itself.
+    """
+    found = default if own["factors"] else None
+    given = [name for name, value in others.items() if value is not None]
+    given += ["state"] if state not in (default, found) else []
+    if given:
+        raise ConfigError(
+            f"{source} is a data set of srl_bench, which says its {', '.join(given)} itself; leave it out."
+        )
+    return found
 
 
 class _Ranges:
@@ -226,19 +264,31 @@ def _check_episode(index: int, episode: Episode, first: Mapping[str, tuple], inf
         raise DataError(f"episode {index} is of a domain that the description does not name.")
 
 
-def _restore(file: Path, described: Mapping[str, Any]) -> None:
-    """Put back what the exported data set said of itself: all of it for the same arrays, else its split."""
-    info = json.loads(file.read_text())
-    same = all(described.get(name) == info[name] for name in ("schema", "sha256", "episode_hashes"))
-    unsealed = {name: value for name, value in described.items() if name != "seal"}
-    if not _is_partition(described.get("split"), len(info["episode_hashes"])):
-        return
-    if same and described["schema"] == SCHEMA and described.get("seal") == seal_of(unsealed):
-        file.write_text(json.dumps(dict(described), indent=1))
+def _check_unaltered(exported: Exported, info: Mapping[str, Any]) -> None:
+    """Raise `DataError` if arrays that come back bit for bit are not those that were exported, or some episodes."""
+    told = exported.info["episode_hashes"]
+    if len(told) == len(info["episode_hashes"]):
+        differing = [n for n in exported.exact if info["sha256"].get(n) != exported.info["sha256"].get(n)]
+    elif len(told) > len(info["episode_hashes"]) and set(exported.exact) >= set(HASHED):
+        differing = [f"episode {n}" for n, digest in enumerate(info["episode_hashes"]) if digest not in told]
     else:
-        info["split"] = {name: described["split"][name] for name in SPLITS}
-        info["seal"] = seal_of({name: value for name, value in info.items() if name != "seal"})
-        file.write_text(json.dumps(info, indent=1))
+        differing = []
+    if differing:
+        raise DataError(
+            f"{exported.place} describes other rollouts than there are: {', '.join(differing[:5])} were altered after "
+            f"the export. {ADVICE}"
+        )
+
+
+def _restored(info: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the exported data set said of itself: all of it for the same arrays, else its split."""
+    same = all(described.get(name) == info[name] for name in ("schema", "sha256", "episode_hashes"))
+    if not _is_partition(described.get("split"), len(info["episode_hashes"])):
+        return dict(info)
+    if same and described["schema"] == SCHEMA:
+        return dict(described)
+    restored = {**info, "split": {name: described["split"][name] for name in SPLITS}}
+    return restored | {"seal": seal_of({name: value for name, value in restored.items() if name != "seal"})}
 
 
 def _is_partition(split: Any, n_episodes: int) -> bool:

@@ -25,18 +25,20 @@ from srl_bench.convert.checks import check_disk, needs_formats, new_folder, outp
 from srl_bench.convert.sealing import (
     Bounds,
     Episode,
+    Exported,
     action_count,
     check_final_rows,
     checked_description,
     foreign_info,
     last_is_final,
     observed_bounds,
+    own_state,
     scaled_actions,
     write_rollouts,
 )
 from srl_bench.convert.srl_zoo_source import DESCRIPTION, STATES, Source, dataset_config, open_source
 from srl_bench.errors import ConfigError, DataError
-from srl_bench.rollouts import Rollouts, atomic_folder
+from srl_bench.rollouts import ARRAYS, FRAMES, OPTIONAL, Rollouts, atomic_folder
 
 
 def to_srl_zoo(
@@ -131,6 +133,8 @@ def from_srl_zoo(
     check_disk(source.root, Path(out), frames, (*(size or source.image_size), 3), cameras)
     described = None if source.described is None else source.described["rollouts"]
     own = None if described is None else checked_description(source.root / DESCRIPTION, described)
+    if own is not None:
+        own_state(source.root / DESCRIPTION, own, state, STATES, n_actions=n_actions, action_bounds=action_bounds)
     actions, n_actions, action_bounds = _actions(source, own, n_actions, action_bounds)
     factors, names = _factors(source)
     columns = {"actions": actions, "factors": factors, "rewards": source.steps["rewards"][:, 0].astype(np.float32)}
@@ -145,7 +149,9 @@ def from_srl_zoo(
     info = own or foreign_info("srl_zoo", name, views, n_actions, action_bounds, **about)
     ends = [*source.starts[1:], frames]
     episodes = (_episode(source, columns, slice(*rows), size) for rows in zip(source.starts, ends, strict=True))
-    return write_rollouts(out, episodes, info, names=names, seed=seed, described=described)
+    exact = [name for name in (*ARRAYS, *OPTIONAL) if name not in FRAMES]
+    exported = None if described is None else Exported(source.root / DESCRIPTION, described, exact)
+    return write_rollouts(out, episodes, info, names=names, seed=seed, exported=exported)
 
 
 def _constant(rollouts: Rollouts) -> list[int]:

@@ -598,8 +598,9 @@ def test_files_with_flipped_or_missing_bytes_are_read_or_refused(written, tmp_pa
     files = sorted(f for f in folder.rglob("*") if f.suffix in (".parquet", ".mp4") and f.stem != "tasks")
     file = data.draw(st.sampled_from(files))
     damage(data, file)
+    described = json.loads((folder / "meta/srl_bench.json").read_text())
     try:
-        from_lerobot(folder, folder.parent / "out")
+        assert from_lerobot(folder, folder.parent / "out").info == described
     except DataError:
         assert not (folder.parent / "out").exists()
 
@@ -640,6 +641,32 @@ def test_a_damaged_table_is_named(copy, tmp_path, file, columns, message):
     rewrite(copy / file, **columns)
     with pytest.raises(DataError, match=message):
         from_lerobot(copy, tmp_path / "out")
+
+
+def test_what_was_altered_after_the_export_is_refused(copy, tmp_path):
+    """Numbers of any export with final frames; images of those without loss."""
+    rewrite(copy / DATA, **{"next.reward": pa.array(np.arange(10, dtype=np.float32))})
+    with pytest.raises(DataError, match=r"srl_bench\.json .*: rewards were altered after the export"):
+        from_lerobot(copy, tmp_path / "out")
+    (copy / "meta/srl_bench.json").unlink()
+    assert from_lerobot(copy, tmp_path / "foreign").info["recording"]["format"] == "lerobot"
+
+
+def test_altered_images_are_refused(written, tmp_path):
+    other = to_lerobot(
+        recorded(tmp_path / "data", continuous=True, size=8, lengths=(2, 3, 2), seed=6), tmp_path / "other"
+    )
+    copy = shutil.copytree(written["lossless"], tmp_path / "copy")
+    for video in copy.rglob("*.mp4"):
+        shutil.copy(other / video.relative_to(copy), video)
+    with pytest.raises(DataError, match="observations were altered after the export"):
+        from_lerobot(copy, tmp_path / "out")
+
+
+def test_a_set_of_ours_says_itself_what_it_holds(copy, tmp_path):
+    for options in ({"state": None}, {"n_actions": 7}, {"action_bounds": ([-1, -1], [1, 1])}):
+        with pytest.raises(ConfigError, match=f"says its {next(iter(options))} itself"):
+            from_lerobot(copy, tmp_path / "out", **options)
 
 
 def test_images_are_those_inside_and_of_their_size(written, tmp_path):

@@ -20,6 +20,7 @@ import srl_bench as srl
 from srl_bench import cli, convert
 from srl_bench.convert.minari import from_minari, to_minari
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.rollouts import seal_of
 from srl_bench.seeding import derive_seed
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
@@ -359,6 +360,13 @@ def copy(written, tmp_path):
     return shutil.copytree(written, tmp_path / "copy")
 
 
+SEALED = {
+    "environment": "tests/Blobs-v0", "environment_kwargs": {}, "recording": {}, "n_actions": 0, "factors": [],
+    "sha256": {}, "episode_hashes": [],
+}  # fmt: skip
+SEALED["seal"] = seal_of(SEALED)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -369,6 +377,7 @@ def copy(written, tmp_path):
         ({"total_episodes": ...}, "total_episodes"),
         ({"data_format": "arrow"}, "only 'hdf5'"),
         ({"srl_bench": {"environment": 3}}, "'environment' is missing or not a str"),
+        ({"srl_bench": {**SEALED, "environment": "tests/Other-v0"}}, "description of the rollouts was altered"),
         ({"observation_space": '{"type": "Box", "dtype": "uint8", "shape": [99999999, 64, 3]}'}, "height"),
         ({"observation_space": '{"type": "Box", "dtype": "float32", "shape": [64, 64, 3]}'}, "no images"),
     ],
@@ -460,10 +469,47 @@ def test_a_file_with_flipped_or_missing_bytes_is_read_or_refused(written, tmp_pa
     shutil.copy(written / "main_data.hdf5", folder)
     damage(data, folder / "main_data.hdf5")
     shutil.copy(written / "metadata.json", folder)
+    described = json.loads((folder / "metadata.json").read_text())["srl_bench"]
     try:
-        from_minari(folder, folder / "out")
+        assert from_minari(folder, folder / "out").info == described
     except DataError:
         assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["rewards", "truncations", "actions", "infos/state", "observations/pixels"])
+def test_what_was_altered_after_the_export_is_refused(copy, tmp_path, name):
+    """Unless the description goes too; without alterations it comes back whole."""
+    options = {"observations": "pixels", "image_size": 4}
+    assert from_minari(copy, tmp_path / "before", **options).environment == "tests/Blobs-v0"
+    with h5py.File(copy / "main_data.hdf5", "a") as store:
+        array = store["episode_3"][name]
+        last = (-1,) * array.ndim
+        array[last] = not array[last] if array.dtype == bool else array[last] / 2 + 0.25
+    ours = {"observations/pixels": "observations", "infos/state": "factors", "truncations": "truncated"}.get(name, name)
+    with pytest.raises(DataError, match=f"{ours} were altered after the export"):
+        from_minari(copy, tmp_path / "out")
+    if ours == "observations":
+        assert len(from_minari(copy, tmp_path / "small", **options)) == 46
+    else:
+        with pytest.raises(DataError, match=f"{ours} were altered after the export"):
+            from_minari(copy, tmp_path / "out", **options)
+    edit(copy, srl_bench=...)
+    assert from_minari(copy, tmp_path / "foreign").info["recording"]["format"] == "minari"
+
+
+def test_a_selection_with_an_altered_episode_is_refused(tmp_path, minari_home):
+    rollouts = recorded(tmp_path / "data")
+    dataset = to_minari(rollouts, "blobs-v0").filter_episodes(lambda episode: len(episode) > 3)
+    with h5py.File(minari_home / "blobs-v0/data/main_data.hdf5", "a") as store:
+        store["episode_3/rewards"][2] += 1
+    with pytest.raises(DataError, match="episode 1 were altered"):
+        from_minari(dataset, tmp_path / "some")
+
+
+def test_a_set_of_ours_says_itself_where_its_ground_truth_is(copy, tmp_path):
+    for options in ({"state": "joints"}, {"state": None}, {"action_bounds": ([-1, -1], [1, 1])}):
+        with pytest.raises(ConfigError, match=f"says its {next(iter(options))} itself"):
+            from_minari(copy, tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "empty json"])

@@ -17,6 +17,8 @@ from sets import LENGTHS, assert_same, damage, recorded, replace_entry
 from srl_bench.convert import npz
 from srl_bench.convert.srl_zoo import from_srl_zoo, to_srl_zoo
 from srl_bench.errors import ConfigError, DataError
+from srl_bench.integrity import checksum
+from srl_bench.rollouts import open_rollouts, seal_of
 
 
 @pytest.mark.parametrize("continuous", [False, True])
@@ -73,10 +75,32 @@ def test_a_target_that_moves_is_a_state(tmp_path):
     """Whatever the description says of it."""
     rollouts = recorded(tmp_path / "data")
     rollouts.factors[2, 3] += 1
+    rollouts = resealed(rollouts)
     folder = to_srl_zoo(rollouts, tmp_path / "zoo")
     truth = np.load(folder / "ground_truth.npz")
     assert (truth["ground_truth_states"].shape[1], truth["target_positions"].shape[1]) == (3, 1)
     np.testing.assert_array_equal(from_srl_zoo(folder, tmp_path / "back").factors, rollouts.factors)
+
+
+def resealed(rollouts):
+    """Rollouts as if they had been recorded with these factors."""
+    np.save(rollouts.path / "factors.npy", rollouts.factors)
+    info = json.loads((rollouts.path / "rollouts.json").read_text())
+    info["sha256"]["factors"] = checksum(rollouts.path / "factors.npy")
+    info["seal"] = seal_of({name: value for name, value in info.items() if name != "seal"})
+    (rollouts.path / "rollouts.json").write_text(json.dumps(info))
+    return open_rollouts(rollouts.path)
+
+
+def test_numbers_that_were_altered_after_the_export_are_refused(tmp_path):
+    folder = to_srl_zoo(recorded(tmp_path / "data"), tmp_path / "zoo")
+    arrays = dict(np.load(folder / "preprocessed_data.npz"))
+    arrays["rewards"][3] += 1
+    np.savez(folder / "preprocessed_data.npz", **arrays)
+    with pytest.raises(DataError, match=r"srl_bench\.json .*: rewards were altered after the export"):
+        from_srl_zoo(folder, tmp_path / "back")
+    with pytest.raises(ConfigError, match="says its state itself"):
+        from_srl_zoo(folder, tmp_path / "back", state=None)
 
 
 # Sets of others
