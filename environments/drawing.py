@@ -27,6 +27,8 @@ RGB = np.dtype("V3")
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
 # the depth where nothing was drawn
 EMPTY = np.float32(1)
+# The renderer compares depths that are finer than those it returns, and rounds these by several units in the last place
+UNSURE = np.float32(2**-20)
 # within the range of depths that pictures can hold, but behind everything
 HIDDEN: Pose = ((0.0, 0.0, -1000.0), UPRIGHT)
 
@@ -145,17 +147,33 @@ class Layer:
         return rgba.view(np.uint32)[..., 0], depth
 
 
-def over(front: Picture, behind: Picture) -> Picture:
-    """Return two pictures merged by depth; at the same one, as where edges touch, the renderer keeps the later."""
-    nearer = (front[1] <= behind[1]) & (front[1] < EMPTY)
+def over(front: Picture, behind: Picture) -> Picture | None:
+    """Return two pictures merged by depth, or None where that does not tell which of two bodies is seen."""
+    nearer = front[1] < behind[1]
+    if (np.abs(front[1] - behind[1])[front[1] < EMPTY] < UNSURE).any():
+        return None
     return np.where(nearer, front[0], behind[0]), np.where(nearer, front[1], behind[1])
 
 
-def paste(front: Picture, behind: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return RGB (H, W, 3) of `behind` with those pixels of `front` that are nearer than a depth."""
+def unsure(depth: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the depths before which something is surely in front of a picture's, and behind which it surely is not."""
+    drawn = depth < EMPTY
+    return np.where(drawn, depth - UNSURE, depth), np.where(drawn, np.minimum(depth + UNSURE, EMPTY), depth)
+
+
+def paste(
+    front: Picture, behind: NDArray[np.uint8], surely: NDArray[np.float32], maybe: NDArray[np.float32]
+) -> NDArray[np.uint8] | None:
+    """Return RGB (H, W, 3) of `behind` with the pixels of `front` that are nearer than both depths.
+
+    None if one of them lies between the depths: which body is seen has then to be left to the renderer.
+    """
+    nearer = front[1] < maybe
+    if np.count_nonzero(nearer) != np.count_nonzero(front[1] < surely):
+        return None
     image = behind.copy()
     # whole pixels at once: several times faster than a mask over the last axis
-    np.copyto(image.view(RGB)[..., 0], front[0].getfield(RGB), where=front[1] < depth)
+    np.copyto(image.view(RGB)[..., 0], front[0].getfield(RGB), where=nearer)
     return image
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from srl_bench.environments import make_environment
+from srl_bench.environments.drawing import over, paste, unsure
 from srl_bench.environments.simulator import ASSETS
 
 MESHES = sorted(ASSETS.rglob("*.obj"))
@@ -13,8 +14,12 @@ ALTERNATING = """
 -1.040869304326743 0.39638956231464606 0.9274627111173046 -0.036674507280741064 0.7604403305086489 0.08058515361009272
 0.6177213220274931 0.414266202989998 0.5106351028494296 -0.20238062425153164 2.0
 """
-# in which a pixel is as far away on the one body as on the other
+# in which a pixel is as far away on the one body as on the other; or further, by the depths that are returned, but seen
 TOUCHING = {
+    ("KukaButton", "front"): """
+0.534492015838623 -0.1550169736146927 0.058777667582035065 0.546013092554603 -0.15015848456095346 -0.2903746439896431
+0.835922023869847 0.011377789032565614 -1.6491571872478819 -0.01412391235720313 0.6537037540041515 -0.22023162447206068
+""",
     ("KukaButton", "side"): """
 0.520408034324646 -0.5340819358825684 0.8087924122810364 0.44687423588513814 0.16409142605181248 -0.6451961598063415
 0.6915952577222543 -0.308770498485453 -0.09432368390897405 -0.08640724048562776 1.4863496676342896 0.41622133996341004
@@ -71,3 +76,20 @@ def test_layers_equal_the_plain_picture_where_bodies_touch(name, view):
     env = opened(name, view, 224)
     np.testing.assert_array_equal(env.observe(np.array(TOUCHING[name, view].split(), float)), env.render_plain())
     env.close()
+
+
+def test_depths_that_are_too_close_are_left_to_the_renderer():
+    """Where nothing is drawn, nothing is close."""
+    colour, green = np.full((2, 2), 0xFF0000FF, np.uint32), np.full((2, 2, 3), (0, 255, 0), np.uint8)
+    depth = np.array([[0.5, 0.5], [1.0, 1.0]], np.float32)
+    behind = colour, depth
+    for ahead, close in ((0.01, False), (2**-21, True), (0.0, True), (-(2**-21), True), (-0.01, False)):
+        front = np.ones((2, 2), np.float32)
+        front[0, 1] = depth[0, 1] - ahead
+        image, merged = paste((colour, front), green, *unsure(depth)), over((colour, front), behind)
+        assert (image is None, merged is None) == (close, close)
+        if image is not None:
+            assert image.tolist() == np.where(front[..., None] < depth[..., None], (255, 0, 0), green).tolist()
+            np.testing.assert_array_equal(merged[1], np.minimum(front, depth))
+    front = np.array([[1.0, 1.0], [0.9999999, 1.0]], np.float32)
+    assert paste((colour, front), green, *unsure(depth)).tolist()[1] == [[255, 0, 0], [0, 255, 0]]
