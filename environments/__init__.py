@@ -58,13 +58,17 @@ def make_environment(environment: str, kwargs: dict[str, Any]) -> gymnasium.Env[
 
     Raises:
         UnknownNameError: the id or a keyword argument is not known.
+        ConfigError: the value of an argument is not accepted.
     """
     parameters = parameters_of(environment)
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
         for name in kwargs:
             if name not in parameters:
                 raise UnknownNameError(f"argument of {environment}", name, parameters)
-    if kwargs.get("render_mode") == "human" and not has_display():
+    mode = kwargs.get("render_mode")
+    if not isinstance(mode, str | None):  # Gymnasium takes it for one before the environment can check it
+        raise ConfigError(f"render_mode={mode!r} is not accepted; give None or the name of a mode.")
+    if mode == "human" and not has_display():
         raise ConfigError("render_mode='human' needs a display (DISPLAY is not set); use render_mode='rgb_array'.")
     return gymnasium.make(environment, disable_env_checker=True, **kwargs)
 

@@ -29,8 +29,8 @@ TIME_STEP, SUBSTEPS, SOLVER_ITERATIONS = 0.1, 5, 20
 FORCES, POSITION_GAINS, VELOCITY_GAINS = (200.0,) * 7, (0.5,) * 7, (1.0,) * 7
 IK_DAMPING = (0.03,) * 7
 TOUCH = 0.001
-# how deep (m) a gripper that points down is pressed into something at most; with "joints" an arm can get deeper
-DEPTH = 0.02
+# how deep (m) a gripper is pressed into something, but for about one step in two thousand
+DEPTH = 0.03
 OVERSHOOT = 0.02
 
 TABLE_HALF, TABLE_CENTRE = (0.55, 0.55, 0.02), (0.37, 0.0, -0.02)

@@ -28,7 +28,7 @@ APART, APART_FROM_BUTTON = 0.1, 0.15
 PUSH_STEPS, PUSH_SPEEDS = (3, 15), (0.4, 1.0)
 BALL_JOINTS = (0, 1)
 # the solver cuts the ball's velocity off here, in m/s
-BALL_SPEED = 1.5
+BALL_SPEED = PUSH_SPEEDS[1]
 # how deep (m) the ball goes into what it bumps into
 PRESSED = 0.01
 SHAPES = ("box", "cylinder", "cone", "wedge")

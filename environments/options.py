@@ -22,7 +22,8 @@ def register(name: str, entry_point: Any) -> None:
 
 def check_choice(option: str, value: Any, accepted: tuple[Any, ...]) -> None:
     """Raise ConfigError unless `value` is among the accepted ones."""
-    if value not in accepted:
+    # an array is compared element by element
+    if not isinstance(value, str | bool | None) or value not in accepted:
         raise ConfigError(f"{option}={value!r} is unknown; choose one of {', '.join(map(repr, accepted))}.")
 
 
@@ -34,7 +35,8 @@ def check_integer(option: str, value: Any, low: int, high: int) -> None:
 
 def check_number(option: str, value: Any, low: float, high: float) -> None:
     """Raise ConfigError unless `value` is a number from `low` to `high`."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
         raise ConfigError(f"{option}={value!r} is not accepted; give a number from {low} to {high}.")
 
 

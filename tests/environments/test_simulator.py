@@ -118,6 +118,9 @@ def test_registration(cls):
         ({"views": ()}, "views=\\(\\)"),
         ({"views": "top"}, "views='top' is not accepted; list different ones of "),
         ({"views": 5}, "views=5 is not accepted"),
+        ({"views": np.array(["top", "top"])}, "views=array.* is not accepted"),
+        ({"domain": np.array(["sim", "twin"])}, "domain=array.* is unknown"),
+        ({"image_size": np.array([64, 64])}, "image_size=array.* is not accepted"),
         ({"reward_type": "dense"}, "reward_type='dense'.*'sparse', 'shaped'"),
         ({"render_mode": "ansi"}, "render_mode='ansi'.*None, 'rgb_array', 'human'"),
         ({"image_size": 47}, "image_size=47.*from 48 to 256"),
@@ -129,6 +132,12 @@ def test_registration(cls):
 def test_bad_options_are_named(cls, options, message):
     with pytest.raises(ConfigError, match=message):
         cls(**options)
+
+
+@pytest.mark.parametrize("mode", [5, np.array(["human", "rgb_array"])])
+def test_a_mode_of_rendering_is_a_name(mode):
+    with pytest.raises(ConfigError, match=r"render_mode=.* is not accepted"):
+        make_environment("srl_bench/MobileRobot-v0", {"render_mode": mode})
 
 
 def test_reset_takes_no_options():
