@@ -25,10 +25,10 @@ Shot = tuple[tuple[Any, ...], dict[str, Any]]
 RGB = np.dtype("V3")
 
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
-# the depth where nothing was drawn
-EMPTY = np.float32(1)
 # The renderer compares depths that are finer than those it returns, and rounds these by several units in the last place
 UNSURE = np.float32(2**-20)
+# the depth from which on nothing was drawn
+EMPTY = 1 - UNSURE
 # within the range of depths that pictures can hold, but behind everything
 HIDDEN: Pose = ((0.0, 0.0, -1000.0), UPRIGHT)
 
@@ -158,7 +158,7 @@ def over(front: Picture, behind: Picture) -> Picture | None:
 def unsure(depth: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the depths before which something is surely in front of a picture's, and behind which it surely is not."""
     drawn = depth < EMPTY
-    return np.where(drawn, depth - UNSURE, depth), np.where(drawn, np.minimum(depth + UNSURE, EMPTY), depth)
+    return np.where(drawn, depth - UNSURE, EMPTY), np.where(drawn, np.minimum(depth + UNSURE, EMPTY), EMPTY)
 
 
 def paste(
