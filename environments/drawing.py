@@ -169,7 +169,7 @@ def paste(
     None if one of them lies between the depths: which body is seen has then to be left to the renderer.
     """
     nearer = front[1] < maybe
-    if np.count_nonzero(nearer) != np.count_nonzero(front[1] < surely):
+    if nearer.tobytes() != (front[1] < surely).tobytes():  # takes less time than np.array_equal
         return None
     image = behind.copy()
     # whole pixels at once: several times faster than a mask over the last axis

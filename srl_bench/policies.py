@@ -40,7 +40,8 @@ def make_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
         DataError: the file holds no agent.
     """
     if config.policy == "random":
-        return lambda rng: lambda observation, info: random_action(env, rng)
+        space = env.action_space
+        return lambda rng: lambda observation, info: random_action(space, rng)
     if config.policy not in ("scripted", "mixed"):
         return _agent_policy(config, env)
     scripted = getattr(env.unwrapped, "scripted_action", None)
@@ -54,9 +55,8 @@ def make_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
     return start
 
 
-def random_action(env: gymnasium.Env, rng: np.random.Generator) -> Any:
+def random_action(space: gymnasium.Space, rng: np.random.Generator) -> Any:
     """Draw an action uniformly."""
-    space = env.action_space
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.start + rng.integers(space.n))
     assert isinstance(space, gymnasium.spaces.Box)
@@ -79,7 +79,7 @@ def _agent_policy(config: RecordConfig, env: gymnasium.Env) -> Policy:
             nonlocal taken
             # An agent with a memory has to see what led to where it is, its own doing or not.
             wanted = agent(observation, info, taken)
-            taken = random_action(env, rng) if rng.random() < config.noise else wanted
+            taken = random_action(env.action_space, rng) if rng.random() < config.noise else wanted
             return taken
 
         return act

@@ -88,7 +88,8 @@ def record(
                     writer.commit()
                     bar.update(task, completed=writer.n_steps)
         writer.seal(info, seed=config.seed)
-        (folder / NOTE).unlink()
+        for file in (folder / NOTE, *folder.glob(LEFT_FRAMES)):
+            file.unlink()
         folder.rename(path)
     writer.remember(path)
     return open_rollouts(path)

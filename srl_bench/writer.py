@@ -138,6 +138,7 @@ class RolloutWriter:
 
     Raises:
         DataError: what was committed is damaged.
+        OSError: the disk is full; what was committed stays.
     """
 
     def __init__(self, folder: Path, expected: int = 0) -> None:
@@ -159,7 +160,7 @@ class RolloutWriter:
                 if file.stem != "episodes":
                     self._arrays[file.stem] = GrowingArray.reopen(file, sum(self._lengths), expected)
             intact = not self._lines or self._line() == self._lines[-1]
-        except (OSError, ValueError, IndexError):
+        except (ValueError, IndexError):
             intact = False
         if not intact:
             raise DataError(f"{folder} holds an unfinished data set that is damaged; it has to be written anew.")

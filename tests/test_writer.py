@@ -122,9 +122,14 @@ def test_a_full_disk_is_known_before_the_work(tmp_path, episodes, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    written(tmp_path / "begun", episodes[:2], expected=36).commit()
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         written(tmp_path / "data", episodes[:1], expected=36)
+    with pytest.raises(OSError, match="No space left"):
+        RolloutWriter(tmp_path / "begun", expected=36)
+    monkeypatch.undo()
+    assert RolloutWriter(tmp_path / "begun", expected=36).n_episodes == 2
 
 
 def test_after_a_full_disk_nothing_is_written_later(tmp_path, episodes, monkeypatch):
