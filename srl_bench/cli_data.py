@@ -32,7 +32,7 @@ def record(
     Args:
         config: what to record.
         out: folder of the data set (default: data/<environment>-<hash>).
-        workers: processes that run episodes (default: one per core); the data do not depend on it.
+        workers: processes that run episodes, this one included (default: one per core); the data do not depend on it.
         set: arguments of the environment, such as --set image_size=96 action_type=continuous.
         plugin: Python files or modules with plug-ins.
     """

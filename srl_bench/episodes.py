@@ -1,81 +1,22 @@
-"""Run the episodes of a recording, each with its own seed, in this process or in workers.
-
-Workers leave frames in files, a few episodes in each, from which they are copied into the data set: a pipe would cost
-about a fifth of the time of drawing them.
-"""
+"""The episodes of a recording, each run with its own seed."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
-from pathlib import Path
-from threading import Thread
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from srl_bench.config import RecordConfig, options
+from srl_bench.config import RecordConfig
 from srl_bench.environments import factor_table, make_environment, merged_arguments
 from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
 from srl_bench.policies import Policy, make_policy
-from srl_bench.registry import load_plugin
-from srl_bench.rollouts import FRAMES
 from srl_bench.seeding import derive_seed, generator
 
-CHUNK = 4
-# what workers leave in the folder of an unfinished data set
-LEFT_FRAMES = "frames_*"
-
 Episode = dict[str, NDArray]
-Runner = Callable[[int, int], Iterable[Iterable[Episode]]]
-
-
-@contextmanager
-def episode_runner(config: RecordConfig, workers: int, plugins: tuple[str, ...], folder: Path) -> Iterator[Runner]:
-    """Yield a function (first, number) that runs episodes, and yields a few at a time, in the order of their index.
-
-    Args:
-        config, plugins: see `srl_bench.record`.
-        workers: at most so many processes.
-        folder: where workers put `LEFT_FRAMES`; an episode's frames can be read until the next one is asked for.
-    """
-    # Starting a worker costs about a second, as much as a thousand frames.
-    workers = min(workers, max(1, config.frames // 2_000))
-
-    def chunks(first: int, number: int) -> Iterator[tuple[int, int]]:
-        while number:
-            # the last ones are short, so that no worker waits long for another
-            size = min(CHUNK, math.ceil(number / (2 * workers)))
-            yield first, size
-            first, number = first + size, number - size
-
-    if workers == 1:
-        recorder = Recorder(config)
-        yield lambda first, number: (recorder.run(*chunk) for chunk in chunks(first, number))
-        for env in recorder.environments:
-            env.close()
-        return
-    from joblib import Parallel, delayed
-
-    work = delayed(_work)
-    recording = json.dumps(asdict(config))
-    with Parallel(n_jobs=workers, return_as="generator", batch_size=1) as pool:
-
-        def run(first: int, number: int) -> Iterator[list[Episode]]:
-            for stored in pool(work(recording, plugins, folder.resolve(), *chunk) for chunk in chunks(first, number)):
-                yield stored.fetch()
-                stored.file.unlink()
-
-        yield run
 
 
 def make_environments(config: RecordConfig) -> dict[str, gymnasium.Env]:
@@ -164,62 +105,6 @@ class Recorder:
                 episode["domain"] = np.full(rows, turn)
                 episode["factors"] = np.hstack([episode["factors"], np.tile(self._fixed[turn], (rows, 1))])
             yield episode
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Episodes whose frames, of which these are the shapes, lie one after the other in a file."""
-
-    file: Path
-    shapes: list[dict[str, tuple[int, ...]]]
-    episodes: list[Episode]
-
-    def fetch(self) -> list[Episode]:
-        """Return the episodes, their frames mapped from the file."""
-        data = np.memmap(self.file, np.uint8, "r")
-        start = 0
-        for episode, shapes in zip(self.episodes, self.shapes, strict=True):
-            for name, shape in shapes.items():
-                end = start + math.prod(shape)
-                episode[name] = data[start:end].reshape(shape)
-                start = end
-        return self.episodes
-
-
-@cache
-def _watch_recorder() -> None:
-    """End this worker when the recorder is gone: if that was killed, it would wait for work for ever."""
-    Thread(target=_outlive, args=(os.getppid(),), daemon=True).start()
-
-
-def _outlive(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-@lru_cache(maxsize=1)  # to make an environment takes as long as several hundred steps
-def _worker_recorder(recording: str, plugins: tuple[str, ...]) -> Recorder:
-    for plugin in plugins:
-        load_plugin(plugin)
-    return Recorder(options(RecordConfig, json.loads(recording)))
-
-
-def _work(recording: str, plugins: tuple[str, ...], folder: Path, first: int, number: int) -> _Stored:
-    _watch_recorder()
-    recorder = _worker_recorder(recording, plugins)
-    # a name of its own: a worker may outlive a recorder that was killed, and meet the next one
-    file = folder / LEFT_FRAMES.replace("*", f"{first}_{os.getpid()}")
-    shapes: list[dict[str, tuple[int, ...]]] = []
-    episodes = []
-    with file.open("wb") as stream:
-        for episode in recorder.run(first, number):
-            frames = {name: episode.pop(name) for name in FRAMES if name in episode}
-            shapes.append({name: rows.shape for name, rows in frames.items()})
-            for rows in frames.values():
-                stream.write(rows.data)
-            episodes.append(episode)
-    return _Stored(file, shapes, episodes)
 
 
 def run_episode(env: gymnasium.Env, policy: Policy, config: RecordConfig, index: int, frames: Frames) -> Episode:

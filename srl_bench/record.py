@@ -20,10 +20,8 @@ from filelock import FileLock, Timeout
 from srl_bench.config import RecordConfig, options
 from srl_bench.environments import factor_table
 from srl_bench.episodes import (
-    LEFT_FRAMES,
     Episode,
     arguments_in,
-    episode_runner,
     fixed_look,
     image_spaces,
     make_environments,
@@ -36,6 +34,7 @@ from srl_bench.progress import progress
 from srl_bench.provenance import code_version
 from srl_bench.registry import load_plugin, plugin_version
 from srl_bench.rollouts import Rollouts, open_rollouts
+from srl_bench.workers import LEFT_FRAMES, episode_runner
 from srl_bench.writer import RolloutWriter
 
 # in the folder of an unfinished data set, what it is to hold
@@ -57,7 +56,7 @@ def record(
     Args:
         environment, frames, seed: see `RecordConfig`; `settings` are its other fields.
         out: folder of the data set; by default `data/<environment>-<hash of the configuration>`.
-        workers: processes that run episodes (default: one per core); the data do not depend on it.
+        workers: processes that run episodes, this one included (default: one per core); the data do not depend on it.
         plugins: plug-ins that register the environment.
 
     Raises:
@@ -209,7 +208,7 @@ def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
 
     Plug-ins count unless the environment is one of ours, which they do not change.
     """
-    code = code_version("environments", "record.py", "episodes.py", "policies.py", "seeding.py")
+    code = code_version("environments", "record.py", "episodes.py", "workers.py", "policies.py", "seeding.py")
     foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
     agent = agent_version(config)
     facts = json.dumps([asdict(with_policy(config)), code, foreign, *([agent] if agent else [])], sort_keys=True)

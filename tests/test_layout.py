@@ -55,6 +55,7 @@ FLOORS = {
     "config": 4,
     "policies": 4,
     "episodes": 4,
+    "workers": 4,
     "record": 4,
     "convert": 4,
     "play": 4,

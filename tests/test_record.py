@@ -1,15 +1,18 @@
 """Recording: what is in a data set, that it does not depend on workers, and refusals."""
 
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 from filelock import FileLock
 
-from srl_bench import episodes
+from srl_bench import episodes, workers
 from srl_bench.config import RecordConfig
 from srl_bench.environments import make_environment
 from srl_bench.environments.looks import TWIN
@@ -79,7 +82,16 @@ def test_the_cut_of_the_recording_is_apart_from_the_environments_limit(tmp_path,
     assert rollouts.environment_kwargs.get("max_steps") == kwargs.get("max_steps")
 
 
-def test_two_workers_write_the_same_bytes_as_one(tmp_path):
+@pytest.fixture
+def shared(monkeypatch):
+    """Begin when the other process is there, which a short recording would not wait for; count what it ran."""
+    ran, fetch, free = [], workers._Stored.fetch, workers.Others.are_free
+    monkeypatch.setattr(workers._Stored, "fetch", lambda stored: ran.append(stored) or fetch(stored))
+    monkeypatch.setattr(workers.Others, "are_free", lambda o, taken: o.ready.result() or free(o, taken))
+    return ran
+
+
+def test_two_workers_write_the_same_bytes_as_one(tmp_path, shared):
     """4,000 frames, the fewest that start a second worker."""
     one, two = (record(ID, 4_000, 5, out=tmp_path / str(n), workers=n, environment_kwargs=SMALL) for n in (1, 2))
     for name in ARRAYS:
@@ -88,16 +100,87 @@ def test_two_workers_write_the_same_bytes_as_one(tmp_path):
     assert [sorted(p.name for p in one.path.iterdir())] * 2 == [
         sorted(p.name for p in path.iterdir()) for path in sorted(tmp_path.iterdir())
     ]
+    assert shared
+
+
+@pytest.mark.parametrize("late", [0, 1, 3])
+def test_episodes_come_in_order_however_long_the_others_take(late):
+    """A chunk of the others is ready when this process has run `late` more; frames that wait are copies."""
+    frames, own, told = np.zeros(1, np.uint8), [], []
+
+    class Recorder:
+        def run(self, first, number):
+            own.append(first)
+            for index in range(first, first + number):
+                frames[0] = index
+                yield {"index": index, "observations": frames}
+
+    class Stored(workers._Stored):
+        def __init__(self, first, number):
+            super().__init__(Path(f"of the others {first}"), [], [])
+            self.episodes.extend(
+                {"index": i, "observations": np.array([i], np.uint8)} for i in range(first, first + number)
+            )
+
+        def fetch(self):
+            return self.episodes
+
+    class Later(Future):
+        def __init__(self, chunk):
+            super().__init__()
+            self.set_result(Stored(*chunk))
+            self.due = len(own) + late
+            told.append(chunk[0])
+
+        def done(self):
+            return len(own) >= self.due
+
+    ready = Future()
+    chunks = list(workers._chunks(0, 90, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path: None)
+        found = []
+        for chunk in workers._in_order(Recorder(), workers.Others(Later, ready, 2), chunks):
+            found += [(episode["index"], int(episode["observations"][0])) for episode in chunk]
+            if len(found) > 20 and not ready.done():
+                ready.set_result(None)
+    assert found == [(index, index) for index in range(90)]
+    assert sorted(own + told) == [first for first, _ in chunks]
+    assert own[:5] == [0, 4, 8, 12, 16]
+    assert len(told) >= 4
+    assert late == 0 or len(own) >= 9
+
+
+def test_others_that_cannot_start_are_an_error():
+    ready = Future()
+    ready.set_exception(ConfigError("no room"))
+    others = workers.Others(pytest.fail, ready, 2)
+    with pytest.raises(ConfigError, match="no room"):
+        list(workers._in_order(None, others, [(0, 4)]))
+
+
+def test_two_workers_record_an_agent_as_one_does_also_after_more_training(tmp_path, shared):
+    """The other process is still there when the same file holds other weights."""
+    from stable_baselines3 import A2C
+
+    venv, stored = make_vec_env(ID, 1, obs_type="state"), tmp_path / "agent.zip"
+    options = {"policy": f"a2c:{stored}", "agent_reads": "ground_truth", "environment_kwargs": SMALL}
+    A2C("MlpPolicy", venv, seed=0, device="cpu").save(stored)
+    before = record(ID, 4_000, out=tmp_path / "before", workers=2, **options)
+    A2C("MlpPolicy", venv, seed=1, device="cpu").save(stored)
+    one, two = (record(ID, 4_000, out=tmp_path / str(n), workers=n, **options) for n in (1, 2))
+    assert one.data_hash == two.data_hash != before.data_hash
+    assert len(shared) > 5
 
 
 @pytest.mark.slow
-def test_two_workers_record_an_arm_as_one_does(tmp_path):
+def test_two_workers_record_an_arm_as_one_does(tmp_path, shared):
     """So many frames that single pixels would show what depends on the pictures drawn before."""
     one, two = (record("srl_bench/KukaButton-v0", 20_000, out=tmp_path / str(n), workers=n) for n in (1, 2))
     assert one.info["sha256"] == two.info["sha256"]
 
 
-def test_two_workers_write_the_same_views_domains_and_short_episodes_as_one(tmp_path):
+def test_two_workers_write_the_same_views_domains_and_short_episodes_as_one(tmp_path, shared):
     """The environment ends episodes after 30 steps, so that there are more of them than the frames ask for."""
     kwargs = {**SMALL, "views": ("top", "side"), "max_steps": 30}
     one, two = (
@@ -108,6 +191,7 @@ def test_two_workers_write_the_same_views_domains_and_short_episodes_as_one(tmp_
     assert one.data_hash == two.data_hash
     assert one.info == two.info
     np.testing.assert_array_equal(one.views, two.views)
+    assert shared
 
 
 def test_the_seed_decides_everything(tmp_path):
@@ -258,10 +342,14 @@ def test_a_recorder_that_was_killed_goes_on(tmp_path):
     assert small(tmp_path / "data", 400).data_hash == small(tmp_path / "whole", 400).data_hash
 
 
-def test_a_recorder_with_workers_that_was_killed_goes_on(tmp_path):
-    """The workers end by themselves: they keep the pipe open on whose end `run` waits."""
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_recorder_with_workers_that_was_killed_goes_on(tmp_path, waits):
+    """The workers end by themselves: they keep the pipe open on whose end `run` waits. One is killed as they start."""
     code = (
-        "import os, signal, srl_bench as srl\nfrom srl_bench.writer import RolloutWriter\n"
+        "import os, signal, srl_bench as srl\nfrom srl_bench import workers\n"
+        "from srl_bench.writer import RolloutWriter\n"
+        "free = workers.Others.are_free\n"
+        f"workers.Others.are_free = lambda o, taken: {waits} and o.ready.result() or free(o, taken)\n"
         "commit = RolloutWriter.commit\n"
         "def kill(writer):\n"
         "    commit(writer)\n"
@@ -283,17 +371,17 @@ def test_a_recorder_with_workers_that_was_killed_goes_on(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"data", "whole"}
 
 
-def test_an_error_in_a_worker_is_reported_and_nothing_is_left(tmp_path):
+def test_an_error_in_a_worker_is_reported_and_nothing_is_left(tmp_path, shared):
     plugin = tmp_path / "failing.py"
     plugin.write_text(
-        "from srl_bench.environments.mobile_robot import MobileRobot\n"
+        "import os\nfrom srl_bench.environments.mobile_robot import MobileRobot\n"
         "from srl_bench.environments.options import register\n"
         "from srl_bench.errors import ConfigError\n"
         "class Failing(MobileRobot):\n"
         "    resets = 0\n"
         "    def reset(self, **options):\n"
         "        self.resets += 1\n"
-        "        if self.resets > 6: raise ConfigError('six episodes are enough')\n"
+        f"        if self.resets > 6 and os.getpid() != {os.getpid()}: raise ConfigError('six episodes are enough')\n"
         "        return super().reset(**options)\n"
         "register('tests/Failing-v0', Failing)\n"
     )
