@@ -79,9 +79,9 @@ class Source:
 
     def is_exact(self, camera: str) -> bool:
         """Return whether the images of a camera are stored without loss, as far as the description says."""
-        feature = self.features[camera]
-        about, lossless = feature.get("info") or {}, ENCODINGS["lossless"]
-        stored = about.get("video.codec"), about.get("video.pix_fmt")
+        feature, lossless = self.features[camera], ENCODINGS["lossless"]
+        about = feature.get("info")
+        stored = (about.get("video.codec"), about.get("video.pix_fmt")) if isinstance(about, dict) else ()
         return feature["dtype"] == "image" or stored == (lossless.stored_codec, lossless.stored_pixels)
 
 
