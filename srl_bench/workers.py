@@ -13,12 +13,13 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 
@@ -131,18 +132,10 @@ def _others(config: RecordConfig, number: int, plugins: tuple[str, ...], folder:
     if not number:
         yield None
         return
-    from joblib.externals.loky import get_reusable_executor
-
     # loky replaces a worker whose memory has grown, which is what importing torch for an agent looks like
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     recording = json.dumps(asdict(config)), agent_version(config), plugins
-    executor = get_reusable_executor(
-        number,
-        timeout=IDLE,
-        env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-        initializer=_watch_recorder,
-        initargs=(os.getpid(),),
-    )
+    executor = _executor(number, os.getpid())
     submitted: set[Future[_Stored]] = set()
 
     def run(chunk: Chunk) -> Future[_Stored]:
@@ -153,9 +146,21 @@ def _others(config: RecordConfig, number: int, plugins: tuple[str, ...], folder:
 
     try:
         yield Others(run, executor.submit(_prepare, *recording), 2 * number)
+    except BaseException:
+        _executor.cache_clear()
+        raise
     finally:
-        for future in tuple(submitted):  # after an error, some have not begun
-            future.cancel()
+        # after an error, some have not begun, and others still write
+        wait([future for future in tuple(submitted) if not future.cancel()])
+
+
+@lru_cache(maxsize=1)
+def _executor(number: int, recorder: int) -> Any:
+    """Return processes that stay for a while; those that joblib itself keeps are of a kind that only it can use."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return ProcessPoolExecutor(number, timeout=IDLE, env=threads, initializer=_watch_recorder, initargs=(recorder,))
 
 
 @dataclass(frozen=True)

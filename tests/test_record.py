@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from filelock import FileLock
+from joblib import Parallel, delayed
 
 from srl_bench import episodes, workers
 from srl_bench.config import RecordConfig
@@ -149,6 +150,14 @@ def test_episodes_come_in_order_however_long_the_others_take(late):
     assert own[:5] == [0, 4, 8, 12, 16]
     assert len(told) >= 4
     assert late == 0 or len(own) >= 9
+
+
+def test_workers_go_together_with_those_of_joblib(tmp_path, shared):
+    """Which keeps a pool of its own for a while, as suites do."""
+    assert Parallel(n_jobs=2)(delayed(abs)(-number) for number in range(4)) == [0, 1, 2, 3]
+    record(ID, 4_000, out=tmp_path / "data", workers=2, environment_kwargs=SMALL)
+    assert shared
+    assert Parallel(n_jobs=2)(delayed(abs)(-number) for number in range(4)) == [0, 1, 2, 3]
 
 
 def test_others_that_cannot_start_are_an_error():
