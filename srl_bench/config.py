@@ -36,13 +36,14 @@ def check_types(config: Any) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     for name, hint in get_type_hints(type(config)).items():
-        value = _plain(getattr(config, name))
+        value = getattr(config, name)
         try:
+            value = _plain(value)
             object.__setattr__(config, name, TypeAdapter(hint).validate_python(value))
             json.dumps(value)
         except ValidationError as error:
             raise ConfigError(f"{name}={value!r} is not accepted: {error.errors()[0]['msg']}.") from error
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise ConfigError(f"{name}={value!r} is not accepted: it cannot be written as JSON.") from error
 
 
@@ -50,6 +51,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"keys must be text: {value!r}")
         return {key: _plain(part) for key, part in value.items()}
     return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
@@ -122,6 +125,8 @@ class RecordConfig:
         check_types(self)
         check_finite(self)
         check_positive(self, "frames", "max_steps")
+        # what other processes and the next run read: lists where tuples were given
+        object.__setattr__(self, "environment_kwargs", json.loads(json.dumps(self.environment_kwargs)))
         if not 0 <= self.noise <= 1:
             raise ConfigError(f"noise must be in [0, 1], not {self.noise}.")
         if self.agent_reads != "pixels" and ":" not in (self.policy or ""):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -13,10 +16,31 @@ from srl_bench.config import RecordConfig
 from srl_bench.environments import factor_table, make_environment, merged_arguments
 from srl_bench.errors import ConfigError
 from srl_bench.factors import Factor
-from srl_bench.policies import Policy, make_policy
+from srl_bench.policies import Policy, agent_version, make_policy, with_policy
+from srl_bench.provenance import code_version
+from srl_bench.registry import plugin_version
 from srl_bench.seeding import derive_seed, generator
 
 Episode = dict[str, NDArray]
+
+
+def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
+    """Return a folder name that is unique to a configuration, its agent's weights, and the code that records it.
+
+    Plug-ins count unless the environment is one of ours, which they do not change.
+    """
+    code = code_version("environments", "record.py", "episodes.py", "workers.py", "policies.py", "seeding.py")
+    foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
+    agent = agent_version(config)
+    facts = json.dumps([asdict(with_policy(config)), code, foreign, *([agent] if agent else [])], sort_keys=True)
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
+    return f"{config.environment.replace('/', '_')}-{digest}"
+
+
+def _is_ours(environment: str) -> bool:
+    spec = gymnasium.registry.get(environment)
+    creator = "" if spec is None else str(spec.entry_point)
+    return environment.startswith("srl_bench/") and creator.startswith("srl_bench.")
 
 
 def make_environments(config: RecordConfig) -> dict[str, gymnasium.Env]:

@@ -34,6 +34,10 @@ class UnknownNameError(ConfigError, KeyError):
         nearest = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+        self._given = kind, name, known
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:  # from one process to another
+        return type(self), self._given
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,14 +24,14 @@ from srl_bench.episodes import (
     fixed_look,
     image_spaces,
     make_environments,
+    recording_name,
     widest_domain,
 )
-from srl_bench.errors import ConfigError, DataError, SrlBenchError
+from srl_bench.errors import ConfigError, DataError
 from srl_bench.factors import Factor
 from srl_bench.policies import agent_version, check_policy, make_policy, with_policy
 from srl_bench.progress import progress
-from srl_bench.provenance import code_version
-from srl_bench.registry import load_plugin, plugin_version
+from srl_bench.registry import load_plugin
 from srl_bench.rollouts import Rollouts, open_rollouts
 from srl_bench.workers import LEFT_FRAMES, episode_runner
 from srl_bench.writer import RolloutWriter
@@ -70,9 +69,18 @@ def record(
         load_plugin(plugin)
     config = with_policy(config)
     path = Path(out) if out is not None else Path("data") / recording_name(config, plugins)
-    if path.exists() and any(path.iterdir()):
+    path = path.resolve() if path.is_symlink() else path
+    if _is_there(path):
         return _recorded(path, config)
     info = _describe(config)
+    with _alone(path):
+        # another process may have recorded it meanwhile
+        return _recorded(path, config) if _is_there(path) else _record(path, config, info, workers, plugins)
+
+
+def _record(
+    path: Path, config: RecordConfig, info: dict[str, Any], workers: int | None, plugins: tuple[str, ...]
+) -> Rollouts:
     with _partial(path, config, plugins) as folder, progress() as bar:
         # every episode adds its final observation
         writer = RolloutWriter(folder, expected=config.frames + math.ceil(config.frames / config.max_steps))
@@ -92,6 +100,10 @@ def record(
         folder.rename(path)
     writer.remember(path)
     return open_rollouts(path)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and any(path.iterdir())
 
 
 def _recorded(path: Path, config: RecordConfig) -> Rollouts:
@@ -116,42 +128,52 @@ def _recorded(path: Path, config: RecordConfig) -> Rollouts:
 
 
 @contextmanager
-def _partial(path: Path, config: RecordConfig, plugins: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the folder of an unfinished recording, which stays when it is interrupted, for the next run to go on.
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from recording the same data set.
 
     Raises:
-        DataError: another process records the same data set.
-        OSError: of the disk, such as that it is full; names the folder.
+        DataError: one does so already.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}.partial")
     lock = FileLock(path.with_name(f".{path.name}.partial.lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise DataError(f"another process is recording {path}; wait for it, or give another folder.") from error
+    try:
+        yield
+    finally:
+        # only while it is held, so that no other process holds it; Windows first lets go of it, and removes it itself
+        with suppress(PermissionError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+@contextmanager
+def _partial(path: Path, config: RecordConfig, plugins: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the folder of an unfinished recording, which stays when it is interrupted, for the next run to go on.
+
+    Raises:
+        OSError: of the disk, such as that it is full; names the folder.
+    """
+    folder = path.with_name(f".{path.name}.partial")
     request = json.dumps({"name": recording_name(config, plugins), "recording": asdict(config)})
     note = folder / NOTE
     try:
         folder.mkdir(exist_ok=True)
-        if not note.exists() or note.read_text() != request:
+        if not note.exists() or note.read_text(errors="replace") != request:
             for file in folder.iterdir():
                 file.unlink()
             note.write_text(request)
         for file in folder.glob(LEFT_FRAMES):
             file.unlink()
         yield folder
-    except SrlBenchError:
+    except (ConfigError, DataError):
         shutil.rmtree(folder)
         raise
     except OSError as error:
         error.filename = error.filename or str(folder)
         raise
-    finally:
-        # only while it is held, so that no other process holds it; Windows first lets go of it, and removes it itself
-        with suppress(PermissionError):
-            Path(lock.lock_file).unlink()
-        lock.release()
 
 
 def _describe(config: RecordConfig) -> dict[str, Any]:
@@ -201,25 +223,6 @@ def _common_table(environments: dict[str, gymnasium.Env]) -> tuple[Factor, ...]:
         values = [factor.low, factor.high, *(look[factor.name] for look in looks if factor.name in look)]
         table = tuple(replace(f, low=min(values), high=max(values)) if f is factor else f for f in table)
     return table
-
-
-def recording_name(config: RecordConfig, plugins: Sequence[str] = ()) -> str:
-    """Return a folder name that is unique to a configuration, its agent's weights, and the code that records it.
-
-    Plug-ins count unless the environment is one of ours, which they do not change.
-    """
-    code = code_version("environments", "record.py", "episodes.py", "workers.py", "policies.py", "seeding.py")
-    foreign = "" if _is_ours(config.environment) else plugin_version(plugins)
-    agent = agent_version(config)
-    facts = json.dumps([asdict(with_policy(config)), code, foreign, *([agent] if agent else [])], sort_keys=True)
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
-    return f"{config.environment.replace('/', '_')}-{digest}"
-
-
-def _is_ours(environment: str) -> bool:
-    spec = gymnasium.registry.get(environment)
-    creator = "" if spec is None else str(spec.entry_point)
-    return environment.startswith("srl_bench/") and creator.startswith("srl_bench.")
 
 
 def _cut(episode: Episode, steps: int) -> Episode:

@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import BrokenExecutor, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from multiprocessing import current_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from srl_bench.config import RecordConfig, options
-from srl_bench.episodes import Episode, Recorder
+from srl_bench.episodes import Episode, Recorder, recording_name
+from srl_bench.errors import ConfigError, WorkerError
 from srl_bench.policies import agent_version
 from srl_bench.registry import load_plugin
 from srl_bench.rollouts import FRAMES
@@ -33,7 +37,7 @@ CHUNK = 4
 # chunks that are run before an earlier one is ready, at most
 MAX_AHEAD = 8
 # seconds until a worker without work ends
-IDLE = 60
+IDLE = 10
 # what workers leave in the folder of an unfinished data set
 LEFT_FRAMES = "frames_*"
 
@@ -129,12 +133,12 @@ class Others:
 @contextmanager
 def _others(config: RecordConfig, number: int, plugins: tuple[str, ...], folder: Path) -> Iterator[Others | None]:
     """Start other processes; those that are left from a recording before are used again."""
-    if not number:
+    if not number or current_process().daemon:  # which may have no children
         yield None
         return
     # loky replaces a worker whose memory has grown, which is what importing torch for an agent looks like
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-    recording = json.dumps(asdict(config)), agent_version(config), plugins
+    recording = _Recording(json.dumps(asdict(config)), plugins, os.getcwd(), recording_name(config, plugins))
     executor = _executor(number, os.getpid())
     submitted: set[Future[_Stored]] = set()
 
@@ -145,9 +149,13 @@ def _others(config: RecordConfig, number: int, plugins: tuple[str, ...], folder:
         return future
 
     try:
-        yield Others(run, executor.submit(_prepare, *recording), 2 * number)
-    except BaseException:
+        yield Others(run, executor.submit(_prepare, recording), 2 * number)
+    except BaseException as error:
         _executor.cache_clear()
+        if isinstance(error, BrokenExecutor):
+            raise WorkerError(
+                "a process that recorded was killed; the same call goes on from what is there."
+            ) from error
         raise
     finally:
         # after an error, some have not begun, and others still write
@@ -194,20 +202,66 @@ def _outlive(recorder: int) -> None:
     os._exit(1)
 
 
-def _prepare(recording: str, agent: str, plugins: tuple[str, ...]) -> None:
-    _worker_recorder(recording, agent, plugins)
+@dataclass(frozen=True)
+class _Recording:
+    """What another process has to know.
+
+    Attributes:
+        config: as JSON.
+        plugins: those that register the environment.
+        folder: that relative paths begin at.
+        name: that the recording has here, with these plug-ins, this code, and the agent as it is now.
+    """
+
+    config: str
+    plugins: tuple[str, ...]
+    folder: str
+    name: str
+
+
+def _prepare(recording: _Recording) -> None:
+    with _sent():
+        _worker_recorder(recording)
 
 
 @lru_cache(maxsize=1)  # to make an environment takes as long as several hundred steps
-def _worker_recorder(recording: str, agent: str, plugins: tuple[str, ...]) -> Recorder:
-    """Return a recorder that is made anew for the same recording by an agent with other weights."""
-    for plugin in plugins:
+def _worker_recorder(recording: _Recording) -> Recorder:
+    os.chdir(recording.folder)
+    for plugin in recording.plugins:
         load_plugin(plugin)
-    return Recorder(options(RecordConfig, json.loads(recording)))
+    config = options(RecordConfig, json.loads(recording.config))
+    if config.environment not in gymnasium.registry:
+        raise ConfigError(
+            f"{config.environment} is registered in one process only; register it in a plug-in (plugins=[...], "
+            "--plugin), or record with workers=1."
+        )
+    if recording_name(config, recording.plugins) != recording.name:
+        raise ConfigError(
+            "plug-ins, code or the agent were changed since this process read them; start it again, or record with "
+            "workers=1."
+        )
+    return Recorder(config)
 
 
-def _work(recording: tuple[str, str, tuple[str, ...]], folder: Path, first: int, number: int) -> _Stored:
-    recorder = _worker_recorder(*recording)
+@contextmanager
+def _sent() -> Iterator[None]:
+    """Make sure that an error reaches the recorder; one that cannot be pickled looks like a process that was killed."""
+    try:
+        yield
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception as unsent:  # of any class, from any plug-in
+            raise WorkerError(f"{type(error).__name__}: {error}") from unsent
+        raise
+
+
+def _work(recording: _Recording, folder: Path, first: int, number: int) -> _Stored:
+    with _sent():
+        return _run(_worker_recorder(recording), folder, first, number)
+
+
+def _run(recorder: Recorder, folder: Path, first: int, number: int) -> _Stored:
     # a name of its own: a worker may outlive a recorder that was killed, and meet the next one
     file = folder / LEFT_FRAMES.replace("*", f"{first}_{os.getpid()}")
     shapes: list[dict[str, tuple[int, ...]]] = []

@@ -86,8 +86,13 @@ class GrowingArray:
             ValueError: this is no `.npy` file, or it holds less.
         """
         with file.open("rb") as stream:
-            npy.read_magic(stream)
-            (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+            try:
+                npy.read_magic(stream)
+                (_, *shape), _, dtype = npy.read_array_header_1_0(stream)
+            except OSError:
+                raise
+            except Exception as error:  # the parser of numpy raises all kinds
+                raise ValueError(f"{file} has no header of numpy's: {error}.") from error
             end = stream.tell() + rows * math.prod(shape) * dtype.itemsize
         if dtype.hasobject or file.stat().st_size < end:
             raise ValueError(f"{file} does not hold {rows} rows of {dtype}{shape}.")

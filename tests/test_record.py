@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -17,7 +18,7 @@ from srl_bench import episodes, workers
 from srl_bench.config import RecordConfig
 from srl_bench.environments import make_environment
 from srl_bench.environments.looks import TWIN
-from srl_bench.errors import ConfigError, DataError, UnknownNameError
+from srl_bench.errors import ConfigError, DataError, UnknownNameError, WorkerError
 from srl_bench.factors import Factor
 from srl_bench.integrity import checksum
 from srl_bench.intervene import Simulator
@@ -158,6 +159,114 @@ def test_workers_go_together_with_those_of_joblib(tmp_path, shared):
     record(ID, 4_000, out=tmp_path / "data", workers=2, environment_kwargs=SMALL)
     assert shared
     assert Parallel(n_jobs=2)(delayed(abs)(-number) for number in range(4)) == [0, 1, 2, 3]
+
+
+PLUGIN = """
+import os
+from srl_bench.environments.mobile_robot import MobileRobot
+from srl_bench.environments.options import register
+
+class Odd(Exception):
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+class Told(MobileRobot):
+    def __init__(self, places=(), **options):
+        self.places = places
+        super().__init__(**options)
+
+    def reset(self, **options):
+        if self.places == "odd" and os.getpid() != PID:
+            raise Odd("odd", "even")
+        observation, info = super().reset(**options)
+        observation[:2] = 10 * isinstance(self.places, tuple) + len(self.places)
+        return observation, info
+
+register("tests/Told-v0", Told)
+"""
+
+
+@pytest.fixture
+def told(tmp_path):
+    plugin = tmp_path / "told.py"
+    plugin.write_text(PLUGIN.replace("PID", str(os.getpid())))
+    yield plugin
+    gymnasium.registry.pop("tests/Told-v0", None)
+
+
+def test_all_processes_get_the_same_arguments(tmp_path, told, shared):
+    """Tuples go to other processes as lists."""
+    kwargs = {**SMALL, "places": (1, 2)}
+    options = {"plugins": (str(told),), "environment_kwargs": kwargs}
+    one, two = (record("tests/Told-v0", 4_000, out=tmp_path / str(n), workers=n, **options) for n in (1, 2))
+    assert one.data_hash == two.data_hash
+    assert shared
+    assert set(two.observations[two.episodes[:-1], 0, 0, 0].tolist()) == {2}
+
+
+def test_an_error_that_cannot_be_sent_is_told(tmp_path, told, shared):
+    options = {"plugins": (str(told),), "environment_kwargs": {**SMALL, "places": "odd"}}
+    with pytest.raises(WorkerError, match="Odd: odd and even"):
+        record("tests/Told-v0", 4_000, out=tmp_path / "data", workers=2, **options)
+
+
+def test_a_plug_in_that_was_edited_meanwhile_is_not_mixed_with_what_it_was(tmp_path, told, shared):
+    options = {"plugins": (str(told),), "environment_kwargs": SMALL}
+    record("tests/Told-v0", 60, out=tmp_path / "before", workers=1, max_steps=20, **options)
+    told.write_text(told.read_text() + "# edited\n")
+    with pytest.raises(ConfigError, match="changed since this process read them"):
+        record("tests/Told-v0", 4_000, out=tmp_path / "data", workers=2, **options)
+
+
+def test_an_environment_of_one_process_only(tmp_path, shared):
+    gymnasium.register("tests/Here-v0", lambda **options: make_environment(ID, options))
+    with pytest.raises(ConfigError, match="tests/Here-v0 is registered in one process only"):
+        record("tests/Here-v0", 4_000, out=tmp_path / "data", workers=2, policy="random")
+    gymnasium.registry.pop("tests/Here-v0")
+
+
+def test_relative_paths_begin_where_this_process_is(tmp_path, monkeypatch, shared):
+    """The other process is still there, in the folder that it was started in."""
+    from stable_baselines3 import A2C
+
+    options = {"policy": "a2c:agent.zip", "agent_reads": "ground_truth", "environment_kwargs": SMALL, "max_steps": 20}
+    found = []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        monkeypatch.chdir(tmp_path / str(seed))
+        A2C("MlpPolicy", make_vec_env(ID, 1, obs_type="state"), seed=seed, device="cpu").save("agent.zip")
+        found.append(record(ID, 4_000, out="data", workers=2, **options))
+    one = record(ID, 4_000, out="again", workers=1, **options)
+    assert one.data_hash == found[1].data_hash != found[0].data_hash
+
+
+def test_a_process_that_may_have_no_children_records_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr(workers, "_executor", pytest.fail)
+    record(ID, 4_000, out=tmp_path / "data", workers=2, environment_kwargs=SMALL)
+
+
+def test_what_another_process_recorded_meanwhile_is_opened(tmp_path, monkeypatch):
+    """It ends after this one has looked, and before it holds the lock."""
+    recording, ran = sys.modules[record.__module__], []  # the function has the name of its module
+    describe = recording._describe
+
+    def meanwhile(config):
+        monkeypatch.undo()
+        ran.append(small(tmp_path / "data"))
+        return describe(config)
+
+    monkeypatch.setattr(recording, "_describe", meanwhile)
+    found = small(tmp_path / "data")
+    assert ran[0].info == found.info
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_the_folder_may_be_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "there")
+    assert small(tmp_path / "data").path == tmp_path / "there"
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "there"}
 
 
 def test_others_that_cannot_start_are_an_error():
@@ -488,6 +597,7 @@ def test_a_recording_is_named_after_the_weights_of_its_agent(tmp_path):
         ({"seed": "zero"}, ConfigError, "seed='zero'.*integer"),
         ({"policy": 3}, ConfigError, "policy=3.*string"),
         ({"environment_kwargs": {"image_size": 64j}}, ConfigError, "64j.*JSON"),
+        ({"environment_kwargs": {"table": {1: 7}}}, ConfigError, "1: 7.*JSON"),
         ({"environment_kwargs": {"max_steps": 25.0}}, ConfigError, "max_steps=25.0.*integer"),
     ],
 )

@@ -66,7 +66,7 @@ def test_what_was_committed_is_found_again_and_nothing_else(tmp_path, episodes, 
 
 
 @pytest.mark.parametrize(
-    "damage", ["short", "zeroed", "deep", "list", "binary", "line", "missing", "flags", "no flags"]
+    "damage", ["short", "zeroed", "deep", "header", "list", "binary", "line", "missing", "flags", "no flags"]
 )
 def test_what_was_committed_and_then_damaged_is_refused(tmp_path, damage):
     """ "deep" is one bit, after the rows by which an episode is recognised."""
@@ -81,6 +81,10 @@ def test_what_was_committed_and_then_damaged_is_refused(tmp_path, damage):
     elif damage == "deep":
         content = bytearray(file.read_bytes())
         content[128 + 15 * 192] ^= 1
+        file.write_bytes(content)
+    elif damage == "header":
+        content = bytearray(file.read_bytes())
+        content[8] = ord("(")
         file.write_bytes(content)
     elif damage == "no flags":
         (tmp_path / "data" / "terminated.npy").unlink()
