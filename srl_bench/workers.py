@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import current_process
@@ -245,12 +245,12 @@ def _worker_recorder(recording: _Recording) -> Recorder:
 
 @contextmanager
 def _sent() -> Iterator[None]:
-    """Make sure that an error reaches the recorder; one that cannot be pickled looks like a process that was killed."""
+    """Make sure that an error reaches the recorder; one that cannot be copied looks like a killed process."""
     try:
         yield
     except Exception as error:
         try:
-            pickle.loads(pickle.dumps(error))
+            copy(error)
         except Exception as unsent:  # of any class, from any plug-in
             raise WorkerError(f"{type(error).__name__}: {error}") from unsent
         raise
