@@ -55,7 +55,7 @@ def episode_runner(config: RecordConfig, workers: int, plugins: tuple[str, ...],
         workers: at most so many processes, this one included.
         folder: where workers put `LEFT_FRAMES`; an episode's frames can be read until the next one is asked for.
     """
-    # Starting a worker costs about a second, as much as a thousand frames.
+    # Starting a worker costs half a second, as much as a thousand frames of an arm.
     workers = min(workers, max(1, config.frames // 2_000))
     recorder = Recorder(config)
     with _one_thread(config), _others(config, workers - 1, plugins, folder) as others:
