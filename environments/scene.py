@@ -4,7 +4,7 @@ TinyRenderer spends its time on every triangle and every covered pixel, so what 
 with its depth, in clients of its own: the scenery for as long as its look and the camera stay the same, goals
 for as long as they are not moved. A picture then draws only the moving bodies and keeps those pixels that lie
 in front. Without shadows this equals the picture of everything in one client, pixel by pixel. That one (`plain`)
-is drawn where depths are too close to tell who is in front, about once in a thousand pictures.
+is drawn where depths are too close to tell who is in front, which is rare.
 """
 
 from __future__ import annotations

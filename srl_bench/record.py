@@ -60,7 +60,9 @@ def record(
 
     Raises:
         ConfigError: an option is wrong, or the environment is unknown.
-        DataError: `out` holds another recording or a damaged one.
+        DataError: `out` holds another recording or a damaged one, or another process is recording it.
+        WorkerError: a process that recorded was killed; the same call goes on.
+        OSError: the disk is full, for example; the same call goes on.
     """
     config = options(RecordConfig, {"environment": environment, "frames": frames, "seed": seed, **settings})
     if workers is not None and workers < 1:
